@@ -1,0 +1,43 @@
+"""The one seam between the doors (HTTP, DNS, checks) and the cluster: a server answers it from its own store, a client agent
+by asking a server. Nothing above it knows which."""
+
+from typing import Any, Protocol
+
+from .records import Record
+from .requests import QueryMeta
+
+
+class Watch(Protocol):
+    """Tells whether what was read is still so. `fired` turns true once, when any of it changes, and stays true."""
+
+    fired: bool
+
+
+class Answer(Protocol):
+    """A reply together with the watch over what it was read from, where there is one.
+
+    `watch` is None where freshness cannot be told locally (an answer from another server, a stale read): such an answer may
+    not be kept.
+    """
+
+    reply: Any
+    watch: Watch | None
+
+
+class Delegate(Protocol):
+    """Answers RPC methods by name (`model.methods.METHODS`)."""
+
+    async def call(self, method: str, request: Record) -> Any:
+        """The reply, of the method's `reply_type`; raises `model.errors.DiscoveryError`."""
+
+    async def ask(self, method: str, request: Record) -> Answer:
+        """As `call`, with a watch over the answer, for callers that keep encoded answers."""
+
+    def leads(self) -> bool:
+        """Whether a kept answer may be served for a default (leader) read right now, that is: we lead and hold the lease."""
+
+    async def save_snapshot(self, *, datacenter: str, token: str, stale: bool) -> tuple[bytes, QueryMeta]:
+        """A snapshot archive (gzip'd tar) and the `QueryMeta` that goes with it."""
+
+    async def restore_snapshot(self, archive: bytes, *, datacenter: str, token: str) -> None:
+        """Replace the whole state by an archive's; refused before anything changes if it does not verify."""

@@ -1,0 +1,122 @@
+"""Calls and replies of Go's net/rpc in MessagePack: a header object, then a body object, with nothing between.
+
+    request: {"Seq": n, "ServiceMethod": "Service.Method"} body
+    reply:   {"Error": "", "Seq": n, "ServiceMethod": the same} body
+
+No length announces an object, so its end is found by walking over it without building anything; only a complete
+object is unpacked. A claimed length is therefore never believed before the bytes have arrived, and the bytes are
+bounded.
+"""
+
+from typing import Final, NamedTuple
+
+import msgpack
+import msgspec
+
+from discovery.wire import go_msgpack
+
+EMPTY_BODY: Final = b"\x80"
+"""The body that accompanies an error."""
+
+
+class RequestHeader(msgspec.Struct, frozen=True):
+    """What opens a call: its number, chosen by the caller, and `Service.Method`."""
+
+    seq: int = msgspec.field(name="Seq")
+    service_method: str = msgspec.field(name="ServiceMethod")
+
+
+class ReplyHeader(msgspec.Struct, frozen=True):
+    """What opens a reply: number and method of the call, and the text of an error or nothing."""
+
+    error: str = msgspec.field(name="Error")
+    seq: int = msgspec.field(name="Seq")
+    service_method: str = msgspec.field(name="ServiceMethod")
+
+
+class Message(NamedTuple):
+    """One call or reply, both halves still packed."""
+
+    header: bytes
+    body: bytes
+
+
+class MalformedStream(ValueError):
+    """The stream holds no MessagePack, or an object larger than allowed; it cannot be read any further."""
+
+
+read_request_header = go_msgpack.decoder(RequestHeader)
+read_reply_header = go_msgpack.decoder(ReplyHeader)
+
+
+def request(seq: int, service_method: str, body: bytes) -> bytes:
+    """A call ready to be sent."""
+    return go_msgpack.encode(RequestHeader(seq, service_method)) + body
+
+
+def reply(seq: int, service_method: str, body: bytes) -> bytes:
+    """The reply to a call that succeeded."""
+    return go_msgpack.encode(ReplyHeader("", seq, service_method)) + body
+
+
+def error_reply(seq: int, service_method: str, text: str) -> bytes:
+    """The reply to a call that failed; Go's callers read the text and an empty body."""
+    return go_msgpack.encode(ReplyHeader(text, seq, service_method)) + EMPTY_BODY
+
+
+class MessageParser:
+    """Cuts a stream of bytes, fed as they come, into messages of at most `max_message` bytes (header and body)."""
+
+    def __init__(self, max_message: int) -> None:
+        self._max_message = max_message
+        self._pending = bytearray()
+        self._consumed = 0  # bytes of the stream before _pending
+        self._header_end: int | None = None  # where in the stream the header ended whose body is awaited
+        self._walker = msgpack.Unpacker(raw=True, strict_map_key=False, read_size=256, max_buffer_size=max_message * 2)
+
+    @property
+    def mid_message(self) -> bool:
+        """Whether the stream stands inside a message, so that its end now would be a loss."""
+        return bool(self._pending)
+
+    def feed(self, data: bytes) -> list[Message]:
+        """Take the next bytes; return the messages they complete. Raises `MalformedStream`."""
+        # Most messages arrive whole: then they are cut from the received bytes without a copy in between.
+        source: bytes | bytearray = data
+        if self._pending:
+            self._pending += data
+            source = self._pending
+        messages, taken = self._cut(data, source)
+        self._consumed += taken
+        if source is self._pending:
+            del self._pending[:taken]
+        elif taken < len(data):
+            self._pending += memoryview(data)[taken:]
+        if len(self._pending) > self._max_message:
+            raise MalformedStream(f"message exceeds {self._max_message} bytes")
+        return messages
+
+    def _cut(self, data: bytes, source: bytes | bytearray) -> tuple[list[Message], int]:
+        messages: list[Message] = []
+        start = self._consumed
+        for end in self._object_ends(data):
+            if self._header_end is None:
+                self._header_end = end
+                continue
+            header = bytes(source[start - self._consumed : self._header_end - self._consumed])
+            messages.append(Message(header, bytes(source[self._header_end - self._consumed : end - self._consumed])))
+            self._header_end, start = None, end
+        return messages, start - self._consumed
+
+    def _object_ends(self, data: bytes) -> list[int]:
+        """Positions in the stream where the objects end that the new bytes complete."""
+        ends: list[int] = []
+        try:
+            self._walker.feed(data)
+            while True:
+                self._walker.skip()
+                ends.append(self._walker.tell())
+        except msgpack.OutOfData:
+            return ends
+        except (ValueError, msgpack.UnpackException) as error:
+            raise MalformedStream(f"invalid message: {error or type(error).__name__}") from error
