@@ -1,0 +1,1 @@
+"""The running agent: everything is built and wired here, and nowhere else."""

@@ -1,0 +1,1 @@
+"""Group membership: SWIM with Lifeguard as memberlist speaks it, and Serf's layer on top. Pure: time, chance and bytes are handed in."""

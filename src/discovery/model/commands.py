@@ -78,6 +78,17 @@ class ReapTombstones(msgspec.Struct, array_like=True, tag=11, frozen=True):
     index: int
 
 
+class RestoreChunk(msgspec.Struct, array_like=True, tag=12, frozen=True):
+    """A piece of a snapshot that replaces the whole state once its `last` piece is applied.
+
+    Going through the log, a restore has its place among the writes on every server. `restore_id` keeps two restores apart.
+    """
+
+    restore_id: str
+    data: bytes
+    last: bool = False
+
+
 Command = (
     KV
     | Register
@@ -90,6 +101,7 @@ Command = (
     | CoordinateBatch
     | AutopilotChange
     | ReapTombstones
+    | RestoreChunk
 )
 
 _encoder: Final = msgspec.msgpack.Encoder(enc_hook=int)

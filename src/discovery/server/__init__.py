@@ -1,0 +1,1 @@
+"""A server's share: the replica that drives Raft, the endpoints it answers, what only a leader does."""

@@ -7,7 +7,7 @@ text or bytes as the field demands. Since the bytes alone do not tell text from 
 every type into a plan of small converters.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import cache
 from typing import Any, Final, NoReturn, TypeVar, cast
 
@@ -27,17 +27,26 @@ class DecodeError(ValueError):
 
 def encode(value: object) -> bytes:
     """The bytes a Go agent would write for a Struct, or for a bare bool, number, text, list or map."""
-    plain = msgspec.to_builtins(value, builtin_types=(bytes,), order="sorted")
+    plain = msgspec.to_builtins(value, builtin_types=(bytes,), order="sorted", enc_hook=_plain)
     return cast(bytes, msgpack.packb(plain, use_bin_type=False))
+
+
+def _plain(value: object) -> int | str:
+    """Subclasses of int and str, such as durations, are written as what they are."""
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, str):
+        return str(value)
+    raise TypeError(f"no Go wire form for {type(value).__name__}")
 
 
 def decode(data: bytes, form: type[T]) -> T:
     """Read one object as the given type. Raises `DecodeError`."""
-    return cast(T, decoder(form)(data))
+    return cast(T, decoder(cast(Hashable, form))(data))
 
 
 @cache
-def decoder(form: object) -> Callable[[bytes], Any]:
+def decoder(form: Hashable) -> Callable[[bytes], Any]:
     """The compiled reader of a type; look it up once where the same type is read again and again."""
     info = inspect.type_info(form)
     convert, zero = _converter(info), _zero(info)
@@ -152,6 +161,8 @@ def _converter(info: inspect.Type) -> Converter:
         return _union_converter(info)
     if isinstance(info, inspect.EnumType | inspect.LiteralType):
         return _choice_converter(info)
+    if isinstance(info, inspect.CustomType):
+        return _anything if info.cls is object else _scalar_subclass_converter(info.cls)
     raise TypeError(f"no Go wire form for {info}")
 
 
@@ -173,6 +184,8 @@ def _zero(info: inspect.Type) -> Callable[[], object]:
     if isinstance(info, inspect.EnumType | inspect.LiteralType):
         convert = _choice_converter(info)
         return lambda: convert(b"")
+    if isinstance(info, inspect.CustomType):
+        return (lambda: None) if info.cls is object else cast(Callable[[], object], info.cls)
     raise TypeError(f"no zero value for {info}")
 
 
@@ -205,16 +218,22 @@ def _union_converter(info: inspect.UnionType) -> Converter:
     return _converter(alternatives[0]) if len(alternatives) == 1 else _anything
 
 
+def _scalar_subclass_converter(cls: type) -> Converter:
+    for scalar, convert in ((int, _integer), (str, _text)):
+        if issubclass(cls, scalar):
+            return lambda value: cls(convert(value))
+    raise TypeError(f"no Go wire form for {cls.__name__}")
+
+
 def _choice_converter(info: inspect.EnumType | inspect.LiteralType) -> Converter:
-    allowed = {item.value: item for item in info.cls} if isinstance(info, inspect.EnumType) else {
-        value: value for value in info.values
-    }
+    values = info.values if isinstance(info, inspect.LiteralType) else tuple(item.value for item in info.cls)
+    make: Converter = info.cls if isinstance(info, inspect.EnumType) else lambda plain: plain
 
     def choice(value: object) -> object:
         plain = _anything(value)
-        if plain not in allowed:
-            raise DecodeError(f"expected one of {sorted(map(str, allowed))}, got {plain!r}")
-        return allowed[plain]
+        if plain not in values:
+            raise DecodeError(f"expected one of {values}, got {plain!r}")
+        return make(plain)
 
     return choice
 

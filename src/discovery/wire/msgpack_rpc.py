@@ -13,7 +13,9 @@ from typing import Final, NamedTuple
 import msgpack
 import msgspec
 
-from discovery.wire import go_msgpack
+from . import go_msgpack
+
+_MAX_CHUNK: Final = 1 << 20  # the most bytes one feed may add
 
 EMPTY_BODY: Final = b"\x80"
 """The body that accompanies an error."""
@@ -64,6 +66,19 @@ def error_reply(seq: int, service_method: str, text: str) -> bytes:
     return go_msgpack.encode(ReplyHeader(text, seq, service_method)) + EMPTY_BODY
 
 
+def first_object_end(data: bytes | bytearray) -> int | None:
+    """Where the object ends with which the data begins, or None if it is not complete. Raises `MalformedStream`."""
+    walker = msgpack.Unpacker(raw=True, strict_map_key=False, max_buffer_size=max(len(data), 1))
+    try:
+        walker.feed(data)
+        walker.skip()
+    except msgpack.OutOfData:
+        return None
+    except (ValueError, msgpack.UnpackException) as error:
+        raise MalformedStream(f"invalid message: {error or type(error).__name__}") from error
+    return int(walker.tell())
+
+
 class MessageParser:
     """Cuts a stream of bytes, fed as they come, into messages of at most `max_message` bytes (header and body)."""
 
@@ -72,7 +87,7 @@ class MessageParser:
         self._pending = bytearray()
         self._consumed = 0  # bytes of the stream before _pending
         self._header_end: int | None = None  # where in the stream the header ended whose body is awaited
-        self._walker = msgpack.Unpacker(raw=True, strict_map_key=False, read_size=256, max_buffer_size=max_message * 2)
+        self._walker = msgpack.Unpacker(raw=True, strict_map_key=False, read_size=256, max_buffer_size=max_message + _MAX_CHUNK)
 
     @property
     def mid_message(self) -> bool:

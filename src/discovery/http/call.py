@@ -1,0 +1,187 @@
+"""One request in hand: what handlers need of it, each part worked out when asked for."""
+
+from collections.abc import Mapping
+from typing import Any, Final, Protocol, TypeVar
+
+from aiohttp import StreamReader
+from aiohttp.web import BaseRequest
+
+from discovery.model.agent import AgentControl, LocalServices
+from discovery.model.delegate import Delegate, Watch
+from discovery.model.errors import InvalidRequest, TooLarge
+from discovery.model.records import Record
+from discovery.model.requests import QueryMeta, QueryOptions, QuerySource
+
+from .cache import ReadCache
+from .decoding import DecodeError, Decoder
+from .encoding import JSON, Reply, meta_headers, to_json
+from .options import HttpOptions
+from .params import NO_PARAMS, Params, read_options
+
+T = TypeVar("T")
+
+MAX_BODY: Final = 16 * 1024 * 1024
+"""Bytes of a body that has no limit of its own in Consul."""
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Metrics(Protocol):
+    """Where `agent/metrics` gets its answer."""
+
+    def as_json(self) -> Mapping[str, object]: ...
+    def as_prometheus(self) -> bytes: ...
+
+
+class Api:
+    """What all requests share."""
+
+    def __init__(
+        self, delegate: Delegate, services: LocalServices, agent: AgentControl, metrics: Metrics, options: HttpOptions
+    ) -> None:
+        self.delegate = delegate
+        self.services = services
+        self.agent = agent
+        self.metrics = metrics
+        self.options = options
+        self.cache = ReadCache(delegate)
+        self.true = self._boolean(True)
+        self.false = self._boolean(False)
+
+    def _boolean(self, value: bool) -> Reply:
+        return Reply(200, to_json(value, pretty=self.agent.dev), JSON)
+
+
+class Call:
+    """`rest` is what follows the route's path; `path` is decoded and clean."""
+
+    __slots__ = ("api", "method", "params", "path", "request", "rest")
+
+    def __init__(self, api: Api, request: BaseRequest, path: str, rest: str, query: str) -> None:
+        self.api = api
+        self.request = request
+        self.method = request.method
+        self.path = path
+        self.rest = rest
+        self.params = Params(query) if query else NO_PARAMS
+
+    # --- what is asked -----------------------------------------------------------------------------------------------
+
+    @property
+    def datacenter(self) -> str:
+        return self.params.get("dc") or self.api.agent.datacenter
+
+    @property
+    def token(self) -> str:
+        if token := self.params.get("token"):
+            return token
+        headers = self.request.headers
+        if token := headers.get("X-Consul-Token"):
+            return token
+        scheme, _, token = headers.get("Authorization", "").partition(" ")
+        if scheme == "Bearer" and token:
+            return token.strip()
+        return self.api.options.default_token
+
+    def scope(self) -> dict[str, Any]:
+        """The fields of every `Request`."""
+        return {"datacenter": self.datacenter, "token": self.token}
+
+    def read(self) -> dict[str, Any]:
+        """The fields of `QueryOptions`."""
+        options = self.api.options
+        max_stale = options.discovery_max_stale if self.path.startswith(("/v1/catalog", "/v1/health")) else 0
+        control = self.request.headers.get("Cache-Control", "") if "cached" in self.params else ""
+        fields = read_options(self.params, control, use_cache=options.use_cache, max_stale=max_stale)
+        fields["datacenter"] = self.datacenter
+        fields["token"] = self.token
+        return fields
+
+    @property
+    def near(self) -> str:
+        name = self.params.get("near")
+        return self.api.agent.node_name if name == "_agent" else name
+
+    def source(self) -> QuerySource:
+        return QuerySource(datacenter=self.api.agent.datacenter, node=self.near, ip=self.client_address)
+
+    @property
+    def client_address(self) -> str:
+        forwarded = self.request.headers.get("X-Forwarded-For", "").partition(",")[0].strip()
+        return forwarded or self.request.remote or ""
+
+    def need(self, missing: str) -> str:
+        """The rest of the path; `missing` is the text where there is none."""
+        if not self.rest:
+            raise InvalidRequest(missing)
+        return self.rest
+
+    async def body(self, limit: int = MAX_BODY, too_large: str = "Request body too large, max size: {limit} bytes.") -> bytes:
+        """The body. Raises `TooLarge` with `too_large` (`{size}` and `{limit}` filled in) before more than that is read."""
+        request = self.request
+        announced = request.headers.get("Content-Length")
+        if announced is not None and len(announced) < 20 and int(announced) > limit:
+            raise TooLarge(too_large.format(size=announced, limit=limit))
+        if request.headers.get("Expect", "").lower() == "100-continue":
+            await request.writer.write(_CONTINUE)
+        body = await _read(request.content, limit)
+        if body is None:
+            raise TooLarge(too_large.format(size=f"more than {limit}", limit=limit))
+        return body
+
+    async def decode(self, decoder: Decoder[T], prefix: str = "Request decode failed: ") -> T:
+        """The JSON body; a bad one is answered 400 with `prefix` before Go's text."""
+        try:
+            return decoder.decode(await self.body())
+        except DecodeError as error:
+            raise InvalidRequest(f"{prefix}{error}") from None
+
+    # --- asking on ---------------------------------------------------------------------------------------------------
+
+    async def ask(self, method: str, request: Record) -> Any:
+        return await self.api.delegate.call(method, request)
+
+    async def ask_read(self, method: str, request: QueryOptions) -> tuple[Any, Watch | None]:
+        """The answer, and a watch over it if it may be kept: a default read that neither waits nor sorts by distance."""
+        plain = not (request.min_query_index or request.allow_stale or request.require_consistent or "near" in self.params)
+        if not plain:
+            return await self.api.delegate.call(method, request), None
+        answer = await self.api.delegate.ask(method, request)
+        return answer.reply, answer.watch
+
+    # --- answering ---------------------------------------------------------------------------------------------------
+
+    @property
+    def pretty(self) -> bool:
+        return self.api.agent.dev or "pretty" in self.params
+
+    def json(self, value: Any, *, status: int = 200, extra: bytes = b"") -> Reply:
+        return Reply(status, to_json(value, pretty=self.pretty), JSON, extra)
+
+    def read_reply(
+        self, value: Any, meta: QueryMeta, *, consistency: bool = False, extra: bytes = b"", watch: Watch | None = None
+    ) -> Reply:
+        """A read's answer with the headers that say how fresh it is."""
+        headers = meta_headers(meta, consistency=consistency) + extra
+        return Reply(200, to_json(value, pretty=self.pretty), JSON, headers, watch)
+
+    def boolean(self, value: bool) -> Reply:
+        if "pretty" in self.params:
+            return self.json(value)
+        return self.api.true if value else self.api.false
+
+
+DONE: Final = Reply()
+"""Success without data."""
+
+
+async def _read(content: StreamReader, limit: int) -> bytes | None:
+    """All of `content`; None if that is more than `limit` bytes."""
+    body = await content.readany()
+    if not content.at_eof():
+        parts = [body]
+        while not content.at_eof():
+            parts.append(await content.readany())
+            if content.total_bytes > limit:
+                return None
+        body = b"".join(parts)
+    return body if len(body) <= limit else None

@@ -1,0 +1,146 @@
+"""`/v1/catalog/`: nodes and services, and registering them from outside."""
+
+import msgspec
+
+from discovery.model.records import Node, NodeService, ServiceNode
+from discovery.model.requests import (
+    DCSpecificRequest,
+    DeregisterRequest,
+    IndexedNodes,
+    IndexedNodeServiceList,
+    IndexedNodeServices,
+    IndexedServiceNodes,
+    NodeServices,
+    NodeSpecificRequest,
+    QueryOptions,
+    RegisterRequest,
+    ServiceSpecificRequest,
+)
+
+from .call import Call
+from .decoding import Decoder
+from .encoding import Reply
+from .filter import apply_filter
+from .near import nearest_first
+from .params import key_value_pairs
+from .reads import read_cached
+
+_register_body = Decoder(RegisterRequest)
+
+
+class DeregisterBody(DeregisterRequest, frozen=True, kw_only=True):
+    """`Address` is accepted and not used."""
+
+    address: str = ""
+
+
+_deregister_body = Decoder(DeregisterBody)
+
+
+async def register(call: Call) -> Reply:
+    body = await call.decode(_register_body)
+    request = msgspec.structs.replace(
+        body, datacenter=body.datacenter or call.datacenter, token=call.token or body.token, node=body.node
+    )
+    await call.ask("Catalog.Register", request)
+    return call.boolean(True)
+
+
+async def deregister(call: Call) -> Reply:
+    body = await call.decode(_deregister_body)
+    request = DeregisterRequest(
+        datacenter=body.datacenter or call.datacenter,
+        token=call.token or body.token,
+        node=body.node,
+        service_id=body.service_id,
+        check_id=body.check_id,
+    )
+    await call.ask("Catalog.Deregister", request)
+    return call.boolean(True)
+
+
+async def datacenters(call: Call) -> Reply:
+    request = QueryOptions(**call.read())
+    if request.use_cache:
+        cached = await call.api.cache.simple("Catalog.ListDatacenters", request)
+        return call.json(cached.reply, extra=cached.headers())
+    return call.json(await call.ask("Catalog.ListDatacenters", request))
+
+
+async def nodes(call: Call) -> Reply:
+    reply: IndexedNodes
+    reply, watch = await call.ask_read("Catalog.ListNodes", _whole_datacenter(call))
+    items = apply_filter(call.params.get("filter"), Node, reply.nodes)
+    items = await nearest_first(call, items, lambda node: node.node)
+    return call.read_reply(items, reply, consistency=True, watch=watch)
+
+
+async def services(call: Call) -> Reply:
+    answer = await read_cached(call, "Catalog.ListServices", _whole_datacenter(call))
+    return answer.render(answer.reply.services)
+
+
+async def service(call: Call) -> Reply:
+    return await _instances(call, connect=False)
+
+
+async def connect(call: Call) -> Reply:
+    return await _instances(call, connect=True)
+
+
+async def _instances(call: Call, *, connect: bool) -> Reply:
+    answer = await read_cached(call, "Catalog.ServiceNodes", service_request(call, connect=connect))
+    reply: IndexedServiceNodes = answer.reply
+    items = apply_filter(call.params.get("filter"), ServiceNode, reply.service_nodes)
+    return answer.render(await nearest_first(call, items, lambda instance: instance.node))
+
+
+async def node(call: Call) -> Reply:
+    request = NodeSpecificRequest(node=call.need("Missing node name"), **call.read())
+    reply: IndexedNodeServices
+    reply, watch = await call.ask_read("Catalog.NodeServices", request)
+    found = reply.node_services
+    expression = call.params.get("filter")
+    if expression and found is not None:
+        kept = apply_filter(expression, NodeService, list((found.services or {}).values()))
+        found = NodeServices(node=found.node, services={instance.id: instance for instance in kept})
+    return call.read_reply(found, reply, consistency=True, watch=watch)
+
+
+async def node_services(call: Call) -> Reply:
+    request = NodeSpecificRequest(node=call.need("Missing node name"), **call.read())
+    reply: IndexedNodeServiceList
+    reply, watch = await call.ask_read("Catalog.NodeServiceList", request)
+    found = reply.node_services
+    expression = call.params.get("filter")
+    if expression and found.services:
+        found = msgspec.structs.replace(found, services=apply_filter(expression, NodeService, found.services))
+    return call.read_reply(found, reply, consistency=True, watch=watch)
+
+
+async def gateway_services(call: Call) -> Reply:
+    """No gateways are linked to services here: every gateway answers as an unknown one."""
+    call.need("Missing gateway name")
+    reply: IndexedNodes = await call.ask("Catalog.ListNodes", _whole_datacenter(call))
+    return call.read_reply(None, reply, consistency=True)
+
+
+def _whole_datacenter(call: Call) -> DCSpecificRequest:
+    filters = key_value_pairs(call.params.all("node-meta"))
+    return DCSpecificRequest(source=call.source(), node_meta_filters=filters, **call.read())
+
+
+def service_request(call: Call, *, connect: bool = False, ingress: bool = False) -> ServiceSpecificRequest:
+    """What catalog and health ask about a service."""
+    tags = call.params.all("tag")
+    return ServiceSpecificRequest(
+        service_name=call.need("Missing service name"),
+        service_tag=tags[0] if tags else "",
+        service_tags=tags or None,
+        tag_filter=bool(tags),
+        connect=connect,
+        ingress=ingress,
+        source=call.source(),
+        node_meta_filters=key_value_pairs(call.params.all("node-meta")),
+        **call.read(),
+    )

@@ -1,0 +1,255 @@
+"""Request bodies, read by the rules of Go's `encoding/json` into the records of the model.
+
+The rules: field names match in any case, an unknown field is an error, `null` is the zero value, durations are text or
+nanoseconds, bytes are base64, what follows the JSON value is ignored. A plan is compiled once per record type.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Mapping
+from types import NoneType, UnionType
+from typing import Any, Final, Generic, TypeVar, Union, get_args, get_origin
+
+import msgspec
+
+from discovery.model.duration import Duration, InvalidDuration
+
+from .encoding import go_quote
+
+T = TypeVar("T")
+Convert = Callable[[Any, str], Any]
+"""Turns a decoded JSON value into a field's value; the second argument is the field's name, for the error."""
+
+_GO_NAMES: Final = {bool: "bool", int: "number", float: "number", str: "string", list: "array", dict: "object"}
+_WHITESPACE: Final = " \t\r\n"
+_MAX_DIGITS: Final = 40
+
+
+class DecodeError(ValueError):
+    """A body that does not fit; the message is Go's, without what the endpoint puts before it."""
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """How one record type is read at one endpoint. `aliases`: further names, lower-case -> field; `hidden`: fields that
+    do not exist there."""
+
+    aliases: Mapping[str, str] = {}
+    hidden: frozenset[str] = frozenset()
+    ignore_unknown: bool = False
+
+
+_PLAIN: Final = Rules()
+
+
+class Decoder(Generic[T]):
+    """Reads bodies into `record_type`. `rules` apply to the record types named, at any depth."""
+
+    def __init__(self, record_type: type[T], rules: Mapping[type, Rules] | None = None) -> None:
+        self._rules = rules or {}
+        self._plans: dict[type, Convert] = {}
+        self._convert = self._plan(record_type)
+
+    def decode(self, body: bytes) -> T:
+        """Raises `DecodeError`."""
+        return self.convert(parse_json(body))
+
+    def convert(self, value: Any) -> T:
+        result: T = self._convert(value, "")
+        return result
+
+    def _plan(self, kind: Any) -> Convert:
+        simple = _SIMPLE.get(kind)
+        if simple is not None:
+            return simple
+        origin = get_origin(kind)
+        if origin in (Union, UnionType):
+            (inner,) = (arg for arg in get_args(kind) if arg is not NoneType)
+            return _optional(self._plan(inner), Duration if inner is Duration else None)
+        if origin is list:
+            return _list_of(self._plan(get_args(kind)[0]))
+        if origin is dict:
+            return _dict_of(self._plan(get_args(kind)[1]))
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            return self._record_plan(kind)
+        raise AssertionError(f"no decoding plan for {kind!r}")
+
+    def _record_plan(self, kind: type[msgspec.Struct]) -> Convert:
+        if kind not in self._plans:
+            rules = self._rules.get(kind, _PLAIN)
+            fields: dict[str, tuple[str, str, Convert]] = {}
+            self._plans[kind] = _record_of(kind, fields, rules.ignore_unknown)
+            for field in msgspec.structs.fields(kind):
+                if field.name not in rules.hidden:
+                    fields[field.encode_name.lower()] = (field.name, field.encode_name, self._plan(field.type))
+            for alias, name in rules.aliases.items():
+                fields[alias] = next(plan for plan in fields.values() if plan[0] == name)
+        return self._plans[kind]
+
+
+def _record_of(kind: type[msgspec.Struct], fields: Mapping[str, tuple[str, str, Convert]], ignore_unknown: bool) -> Convert:
+    def convert(value: Any, name: str) -> Any:
+        if value is None:
+            return kind()
+        if type(value) is not dict:
+            raise _wrong_type(value, name, kind.__name__)
+        found: dict[str, Any] = {}
+        for key, item in value.items():
+            plan = fields.get(key.lower())
+            if plan is not None:
+                found[plan[0]] = plan[2](item, plan[1])
+            elif not ignore_unknown:
+                raise DecodeError(f"json: unknown field {go_quote(key)}")
+        return kind(**found)
+
+    return convert
+
+
+def _optional(inner: Convert, zero_is_absent: type | None) -> Convert:
+    def convert(value: Any, name: str) -> Any:
+        if value is None:
+            return None
+        result = inner(value, name)
+        return None if zero_is_absent is not None and not result else result
+
+    return convert
+
+
+def _list_of(inner: Convert) -> Convert:
+    def convert(value: Any, name: str) -> Any:
+        if value is None:
+            return []
+        if type(value) is not list:
+            raise _wrong_type(value, name, "[]")
+        return [inner(item, name) for item in value]
+
+    return convert
+
+
+def _dict_of(inner: Convert) -> Convert:
+    def convert(value: Any, name: str) -> Any:
+        if value is None:
+            return {}
+        if type(value) is not dict:
+            raise _wrong_type(value, name, "map")
+        return {clean_text(key): inner(item, name) for key, item in value.items()}
+
+    return convert
+
+
+def _text(value: Any, name: str) -> str:
+    if value is None:
+        return ""
+    if type(value) is not str:
+        raise _wrong_type(value, name, "string")
+    return clean_text(value)
+
+
+def _integer(value: Any, name: str) -> int:
+    if value is None:
+        return 0
+    if type(value) is not int:
+        raise _wrong_type(value, name, "int")
+    if not -(2**63) <= value < 2**64:
+        raise DecodeError(f"json: cannot unmarshal number {value} into Go struct field .{name} of type int")
+    return value
+
+
+def _number(value: Any, name: str) -> float:
+    if value is None:
+        return 0.0
+    if type(value) not in (int, float):
+        raise _wrong_type(value, name, "float64")
+    return float(value)
+
+
+def _boolean(value: Any, name: str) -> bool:
+    if value is None:
+        return False
+    if type(value) is not bool:
+        raise _wrong_type(value, name, "bool")
+    return value
+
+
+def _bytes(value: Any, name: str) -> bytes:
+    try:
+        return base64.b64decode(_text(value, name), validate=True)
+    except (binascii.Error, ValueError):
+        raise DecodeError("illegal base64 data at input byte 0") from None
+
+
+def duration(value: Any, name: str) -> Duration:
+    """Text such as `10s`, or nanoseconds."""
+    if value is None:
+        return Duration(0)
+    if type(value) is str:
+        try:
+            return Duration.parse(value or "0")
+        except InvalidDuration as error:
+            raise DecodeError(str(error)) from None
+    return Duration(_number(value, name))
+
+
+def anything(value: Any, _name: str) -> Any:
+    return value
+
+
+_SIMPLE: Final[dict[Any, Convert]] = {
+    str: _text,
+    int: _integer,
+    float: _number,
+    bool: _boolean,
+    bytes: _bytes,
+    Duration: duration,
+    object: anything,
+    Any: anything,
+}
+
+
+def _wrong_type(value: Any, name: str, wanted: str) -> DecodeError:
+    place = f"Go struct field .{name}" if name else "Go value"
+    return DecodeError(f"json: cannot unmarshal {_GO_NAMES[type(value)]} into {place} of type {wanted}")
+
+
+def clean_text(text: str) -> str:
+    """Lone surrogates, which JSON can spell and UTF-8 cannot, become replacement characters."""
+    return text if text.isascii() else text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+
+
+def _no_constant(text: str) -> Any:
+    raise DecodeError(f"invalid character '{text[0]}' looking for beginning of value")
+
+
+def _parse_int(text: str) -> int:
+    if len(text) > _MAX_DIGITS:
+        raise DecodeError(f"json: cannot unmarshal number {text[:_MAX_DIGITS]} into Go value of type int")
+    return int(text)
+
+
+_json: Final = json.JSONDecoder(parse_constant=_no_constant, parse_int=_parse_int)
+
+
+def parse_json(body: bytes) -> Any:
+    """The first JSON value in `body`; raises `DecodeError`."""
+    text = body.decode("utf-8", "replace").lstrip(_WHITESPACE)
+    if not text:
+        raise DecodeError("EOF")
+    try:
+        value, _ = _json.raw_decode(text)
+    except json.JSONDecodeError as error:
+        raise DecodeError(_go_syntax_error(text, error.pos)) from None
+    except RecursionError:
+        raise DecodeError("exceeded max depth") from None
+    return value
+
+
+def _go_syntax_error(text: str, position: int) -> str:
+    if position >= len(text):
+        return "unexpected EOF"
+    what = "looking for beginning of value" if position == 0 else "in JSON"
+    return f"invalid character {_go_rune(text[position])} {what}"
+
+
+def _go_rune(character: str) -> str:
+    return "'\\''" if character == "'" else f"'{character}'"
+

@@ -1,0 +1,128 @@
+"""From reply records to the bytes of an HTTP response, as Go's `encoding/json` and `net/http` would write them.
+
+JSON is written by msgspec; what Go does beyond it is done here: `<`, `>` and `&` escaped, map keys sorted (records keep the
+order of their fields), four spaces of indent and a final newline with `?pretty`.
+"""
+
+import functools
+import time
+import zlib
+from collections.abc import Mapping
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+
+from discovery.model.delegate import Watch
+from discovery.model.duration import Duration
+from discovery.model.requests import QueryMeta
+
+JSON: Final = b"Content-Type: application/json\r\n"
+ERROR_TEXT: Final = b"Content-Type: text/plain; charset=utf-8\r\n"
+NO_TYPE: Final = b""
+
+_GZIP_LEVEL: Final = 1
+_GZIP_FORMAT: Final = 31
+_MILLISECOND: Final = 10**6
+
+
+class Reply(msgspec.Struct, gc=False):
+    """What a handler answers. `content_type` and `extra` are whole header lines; with a `watch` the answer may be kept."""
+
+    status: int = 200
+    body: bytes = b""
+    content_type: bytes = NO_TYPE
+    extra: bytes = b""
+    watch: Watch | None = None
+    close: bool = False
+    compressible: bool = True
+
+
+def _other_types(value: Any) -> Any:
+    if isinstance(value, Duration):
+        return str(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"no JSON form for {type(value).__name__}")
+
+
+_encoder: Final = msgspec.json.Encoder(enc_hook=_other_types, order="deterministic")
+
+
+def to_json(value: Any, *, pretty: bool = False) -> bytes:
+    """`value` as Go would write it."""
+    data = _encoder.encode(value)
+    if b"<" in data or b">" in data or b"&" in data:
+        data = data.replace(b"<", b"\\u003c").replace(b">", b"\\u003e").replace(b"&", b"\\u0026")
+    return msgspec.json.format(data, indent=4) + b"\n" if pretty else data
+
+
+def go_quote(text: str) -> str:
+    """`text` in double quotes with escapes, as Go's `%q` writes it."""
+    return msgspec.json.encode(text).decode()
+
+
+def header(name: str, value: str) -> bytes:
+    """A header line. Control characters cannot be part of a value and become spaces."""
+    clean = "".join(c if c.isprintable() else " " for c in value)
+    return f"{name}: {clean}\r\n".encode()
+
+
+def meta_headers(meta: QueryMeta, *, consistency: bool = False) -> bytes:
+    """The headers that say how fresh a read is. The index is never 0: clients take that for a fault."""
+    lines = b"X-Consul-Index: %d\r\nX-Consul-Knownleader: %s\r\nX-Consul-Lastcontact: %d\r\n" % (
+        meta.index or 1,
+        b"true" if meta.known_leader else b"false",
+        meta.last_contact // _MILLISECOND,
+    )
+    if consistency:
+        lines += b"X-Consul-Effective-Consistency: %s\r\n" % meta.consistency_level.encode()
+    return lines
+
+
+NO_META: Final = meta_headers(QueryMeta())
+
+
+@functools.lru_cache(maxsize=64)
+def _start_line(status: int) -> bytes:
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:
+        phrase = "Unknown"
+    return f"HTTP/1.1 {status} {phrase}\r\n".encode()
+
+
+@functools.lru_cache(maxsize=2)
+def _date_of(second: int) -> bytes:
+    return f"Date: {formatdate(second, usegmt=True)}\r\n".encode()
+
+
+def date_line() -> bytes:
+    """The `Date` header of now."""
+    return _date_of(int(time.time()))
+
+
+@functools.lru_cache(maxsize=256)
+def _gzip_small(body: bytes) -> bytes:
+    return zlib.compress(body, _GZIP_LEVEL, _GZIP_FORMAT)
+
+
+def gzip(body: bytes) -> bytes:
+    """Small bodies repeat (`true`, error texts), so they are compressed once."""
+    return _gzip_small(body) if len(body) < 64 else zlib.compress(body, _GZIP_LEVEL, _GZIP_FORMAT)
+
+
+def render(reply: Reply, common: bytes, connection: bytes, *, compress: bool, with_body: bool = True) -> tuple[bytes, bytes]:
+    """The response in two parts, between which the `Date` line belongs, so that kept answers carry the right one.
+
+    `common` are header lines that every answer has, `connection` the `Connection` line where there is one.
+    """
+    body = reply.body
+    extra = reply.extra
+    if compress and body:
+        body = gzip(body)
+        extra += b"Content-Encoding: gzip\r\n"
+    length = len(body)
+    parts = (reply.content_type, common, extra, connection, b"Content-Length: %d\r\n\r\n" % length, body if with_body else b"")
+    return _start_line(reply.status), b"".join(parts)

@@ -1,0 +1,232 @@
+"""A short way for requests that were answered before.
+
+Clients repeat themselves to the byte: the same GET over the same kept-alive connection. The encoded answer to such a request
+is kept together with a watch over what it was read from. As long as the watch has not fired and this server holds the
+leader's lease, the kept bytes are what a fresh read would give, and they go out before HTTP is even parsed.
+
+The lane may only look at a request that stands alone: nothing in progress, no unread rest in aiohttp's parser. Whether the
+parser holds a rest is worked out from what went in: a packet with one whole head, and exactly the body it announces. After
+anything else (pipelining, a split head, a chunked body) the connection stays on the long way.
+"""
+
+import asyncio
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+from aiohttp import StreamReader
+from aiohttp.web import RequestHandler, Server
+
+from discovery.model.delegate import Watch
+
+from .encoding import date_line, render
+from .errors import text_reply
+
+_END_OF_HEAD: Final = b"\r\n\r\n"
+_REFUSAL_WAIT: Final = 5.0
+"""Seconds that a connection over the limit may stay silent before it is closed unanswered."""
+
+
+class Kept(msgspec.Struct, frozen=True, gc=False):
+    """An encoded answer, without the `Date` line that belongs between its parts."""
+
+    start: bytes
+    rest: bytes
+    watch: Watch
+
+
+class KeptAnswers:
+    """Encoded answers by the bytes of their request; the least recently used go first."""
+
+    def __init__(self, *, max_entries: int, max_bytes: int) -> None:
+        self._max_entries = max_entries
+        self._max_bytes = max_bytes
+        self._entries: OrderedDict[bytes, Kept] = OrderedDict()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def find(self, request: bytes) -> Kept | None:
+        """The answer to `request` if it still holds."""
+        kept = self._entries.get(request)
+        if kept is None:
+            return None
+        if kept.watch.fired:
+            self._forget(request)
+            return None
+        self._entries.move_to_end(request)
+        return kept
+
+    def keep(self, request: bytes, kept: Kept) -> None:
+        size = _size(request, kept)
+        if size > self._max_bytes // 8 or not self._max_entries or kept.watch.fired:
+            return
+        if request in self._entries:
+            self._forget(request)
+        self._entries[request] = kept
+        self._bytes += size
+        while self._bytes > self._max_bytes or len(self._entries) > self._max_entries:
+            self._forget(next(iter(self._entries)))
+
+    def clear(self) -> None:
+        self._entries.clear()
+        self._bytes = 0
+
+    def _forget(self, request: bytes) -> None:
+        self._bytes -= _size(request, self._entries.pop(request))
+
+
+def _size(request: bytes, kept: Kept) -> int:
+    return len(request) + len(kept.start) + len(kept.rest)
+
+
+class ClientLimit:
+    """Counts open connections by client address. `limit` 0: none is refused."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.open: Counter[str] = Counter()
+        self.refused = 0
+
+    def admit(self, address: str) -> bool:
+        if self.limit and self.open[address] >= self.limit:
+            self.refused += 1
+            return False
+        self.open[address] += 1
+        return True
+
+    def release(self, address: str) -> None:
+        self.open[address] -= 1
+        if self.open[address] <= 0:
+            del self.open[address]
+
+    def refusal(self, address: str) -> bytes:
+        """The 429 that tells what was exceeded and how to allow more."""
+        text = (
+            f"Too many connections from {address}: {self.limit} are open, which is the limit. "
+            "Use fewer connections, or raise limits.http_max_conns_per_client on this agent."
+        )
+        start, rest = render(text_reply(429, text), b"", b"Connection: close\r\n", compress=False)
+        return start + date_line() + rest
+
+
+class Lane(msgspec.Struct):
+    """What all connections share."""
+
+    kept: KeptAnswers
+    clients: ClientLimit
+    leads: Callable[[], bool]
+    hits: int = 0
+
+
+class Connection(RequestHandler):
+    """aiohttp's connection with the lane before it. `asked` are the bytes of the request in progress, if it may be kept."""
+
+    __slots__ = ("_address", "_beyond", "_body", "_lane", "_lane_closed", "_refused", "asked")
+
+    def __init__(self, manager: Server, lane: Lane, *, loop: asyncio.AbstractEventLoop, **settings: Any) -> None:
+        super().__init__(manager, loop=loop, **settings)
+        self._lane = lane
+        self._lane_closed = False
+        self._body: StreamReader | None = None
+        self._beyond = 0
+        self._address = ""
+        self._refused = False
+        self.asked: bytes | None = None
+
+    # --- who may connect ---------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        peer = transport.get_extra_info("peername")
+        self._address = str(peer[0]) if isinstance(peer, tuple) else ""
+        if not self._address or self._lane.clients.admit(self._address):
+            super().connection_made(transport)
+            return
+        self._refused = True
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self._loop.call_later(_REFUSAL_WAIT, transport.close)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self._refused:
+            self.transport = None
+            return
+        if self._address:
+            self._lane.clients.release(self._address)
+        super().connection_lost(exc)
+
+    def _refuse(self) -> None:
+        """Only once the request has arrived: closing with unread bytes would reset the connection and lose the answer."""
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write(self._lane.clients.refusal(self._address))
+            self.transport.close()
+
+    # --- what they ask -----------------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        if self._lane_closed or not data:
+            super().data_received(data)
+        elif self._refused:
+            self._refuse()
+        elif self._body is None:
+            self._take_request(data)
+        else:
+            self._take_body(data)
+
+    def _take_request(self, data: bytes) -> None:
+        idle = self._waiter is not None and not self._waiter.done() and not self._messages
+        if idle and not self._paused and self._answer_from_lane(data):
+            return
+        head = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
+        self.asked = data if idle and head == len(data) and data.startswith(b"GET ") else None
+        before = self._request_count
+        super().data_received(data)
+        if head < len(_END_OF_HEAD) or self._request_count != before + 1:
+            self._close_lane()
+            return
+        self._beyond = len(data) - head
+        self._body = self._messages[-1][1]
+        self._check_body()
+
+    def _take_body(self, data: bytes) -> None:
+        before = self._request_count
+        super().data_received(data)
+        self._beyond += len(data)
+        if self._request_count != before:
+            self._close_lane()
+        else:
+            self._check_body()
+
+    def _check_body(self) -> None:
+        """Whether all that came after the head was the body, and the parser thus holds nothing more."""
+        body = self._body
+        if body is not None and body.is_eof() and body.total_bytes == self._beyond:
+            self._body = None
+
+    def _close_lane(self) -> None:
+        self._lane_closed = True
+        self.asked = None
+
+    def _answer_from_lane(self, data: bytes) -> bool:
+        lane = self._lane
+        kept = lane.kept.find(data)
+        if kept is None or self._force_close or self._close or self.transport is None or not lane.leads():
+            return False
+        self.transport.write(kept.start + date_line() + kept.rest)
+        lane.hits += 1
+        self._request_count += 1
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        return True
+
+
+class ApiServer(Server):
+    """aiohttp's server with our connections."""
+
+    def __init__(self, handler: Any, lane: Lane, **settings: Any) -> None:
+        super().__init__(handler, handler_cancellation=True, **settings)
+        self._lane = lane
+
+    def __call__(self) -> RequestHandler:
+        return Connection(self, self._lane, loop=self._loop, **self._kwargs)

@@ -1,0 +1,80 @@
+"""`/v1/health/`: checks, and services together with their checks."""
+
+from discovery.model.errors import InvalidRequest
+from discovery.model.records import PASSING, CheckServiceNode, HealthCheck
+from discovery.model.requests import (
+    ChecksInStateRequest,
+    IndexedCheckServiceNodes,
+    IndexedHealthChecks,
+    NodeSpecificRequest,
+    QueryOptions,
+)
+
+from .call import Call
+from .catalog import service_request
+from .encoding import Reply
+from .filter import apply_filter
+from .near import nearest_first
+from .params import key_value_pairs, parse_bool
+from .reads import read_cached
+
+
+async def node(call: Call) -> Reply:
+    request = NodeSpecificRequest(node=call.need("Missing node name"), **call.read())
+    return await _checks(call, "Health.NodeChecks", request)
+
+
+async def checks(call: Call) -> Reply:
+    return await _checks(call, "Health.ServiceChecks", service_request(call))
+
+
+async def state(call: Call) -> Reply:
+    request = ChecksInStateRequest(
+        state=call.need("Missing check state"),
+        source=call.source(),
+        node_meta_filters=key_value_pairs(call.params.all("node-meta")),
+        **call.read(),
+    )
+    return await _checks(call, "Health.ChecksInState", request)
+
+
+async def _checks(call: Call, method: str, request: QueryOptions) -> Reply:
+    reply: IndexedHealthChecks
+    reply, watch = await call.ask_read(method, request)
+    items = apply_filter(call.params.get("filter"), HealthCheck, reply.health_checks)
+    items = await nearest_first(call, items, lambda check: check.node)
+    return call.read_reply(items, reply, consistency=True, watch=watch)
+
+
+async def service(call: Call) -> Reply:
+    return await _instances(call)
+
+
+async def connect(call: Call) -> Reply:
+    return await _instances(call, connect=True)
+
+
+async def ingress(call: Call) -> Reply:
+    return await _instances(call, ingress=True)
+
+
+async def _instances(call: Call, *, connect: bool = False, ingress: bool = False) -> Reply:
+    request = service_request(call, connect=connect, ingress=ingress)
+    only_passing = _wants_passing(call)
+    answer = await read_cached(call, "Health.ServiceNodes", request)
+    reply: IndexedCheckServiceNodes = answer.reply
+    items = apply_filter(call.params.get("filter"), CheckServiceNode, reply.nodes)
+    if only_passing:
+        items = [item for item in items if all(check.status == PASSING for check in item.checks)]
+    return answer.render(await nearest_first(call, items, lambda item: item.node.node))
+
+
+def _wants_passing(call: Call) -> bool:
+    """`?passing` alone means yes; otherwise its value counts."""
+    if "passing" not in call.params:
+        return False
+    text = call.params.get("passing")
+    try:
+        return parse_bool(text) if text else True
+    except ValueError:
+        raise InvalidRequest("Invalid value for ?passing") from None

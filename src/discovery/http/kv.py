@@ -1,0 +1,90 @@
+"""`/v1/kv/`: the key-value store."""
+
+from typing import Any, Final
+
+from discovery.model.errors import InvalidRequest, RequestFailed
+from discovery.model.records import DirEntry
+from discovery.model.requests import IndexedDirEntries, IndexedKeyList, KeyListRequest, KeyRequest, KVSRequest
+
+from .call import Call
+from .encoding import NO_TYPE, Reply, meta_headers
+from .params import parse_uint
+
+_RAW_TYPE: Final = b"Content-Type: text/plain\r\n"
+_RAW_HEADERS: Final = b"X-Content-Type-Options: nosniff\r\nContent-Security-Policy: sandbox\r\n"
+_TOO_LARGE: Final = (
+    "Request body({size} bytes) too large, max size: {limit} bytes. "
+    "See https://www.consul.io/docs/agent/options.html#kv_max_value_size."
+)
+_MISSING_KEY: Final = "Missing key name"
+_CONDITIONS: Final = {"cas": "cas", "acquire": "lock", "release": "unlock"}
+
+
+async def get(call: Call) -> Reply:
+    if "keys" in call.params:
+        return await _keys(call)
+    tree = "recurse" in call.params
+    if not tree and not call.rest:
+        raise InvalidRequest(_MISSING_KEY)
+    reply: IndexedDirEntries
+    reply, watch = await call.ask_read("KVS.List" if tree else "KVS.Get", KeyRequest(key=call.rest, **call.read()))
+    if not reply.entries:
+        return Reply(404, b"", NO_TYPE, meta_headers(reply), watch)
+    if "raw" in call.params and not tree:
+        return Reply(200, reply.entries[0].value or b"", _RAW_TYPE, meta_headers(reply) + _RAW_HEADERS, watch)
+    return call.read_reply(reply.entries, reply, watch=watch)
+
+
+async def _keys(call: Call) -> Reply:
+    separator = call.params.get("separator") or call.params.get("seperator")
+    request = KeyListRequest(prefix=call.rest, seperator=separator, **call.read())
+    reply: IndexedKeyList
+    reply, watch = await call.ask_read("KVS.ListKeys", request)
+    if not reply.keys and call.rest:
+        return Reply(404, b"", NO_TYPE, meta_headers(reply), watch)
+    return call.read_reply(reply.keys or [], reply, watch=watch)
+
+
+async def put(call: Call) -> Reply:
+    key = call.need(_MISSING_KEY)
+    operation, fields = _condition(call) if call.params else ("set", {})
+    body = await call.body(call.api.options.kv_max_value_size, _TOO_LARGE)
+    entry = DirEntry(key=key, value=body or None, **fields)
+    request = KVSRequest(datacenter=call.datacenter, token=call.token, op=operation, dir_ent=entry)
+    return call.boolean(await call.ask("KVS.Apply", request))
+
+
+def _condition(call: Call) -> tuple[str, dict[str, Any]]:
+    """The operation and the entry's fields that the parameters of a PUT stand for."""
+    params = call.params
+    given = [name for name in _CONDITIONS if name in params]
+    if len(given) > 1:
+        raise InvalidRequest(f"Conflicting flags: {params.encoded()}\n")
+    fields: dict[str, Any] = {}
+    if "flags" in params:
+        fields["flags"] = parse_uint(params.get("flags"))
+    if not given:
+        return "set", fields
+    value = params.get(given[0])
+    if given[0] == "cas":
+        fields["modify_index"] = parse_uint(value)
+    elif not value:
+        raise RequestFailed("missing session")
+    else:
+        fields["session"] = value
+    return _CONDITIONS[given[0]], fields
+
+
+async def delete(call: Call) -> Reply:
+    params = call.params
+    tree = "recurse" in params
+    if tree and "cas" in params:
+        raise InvalidRequest(f"Conflicting flags: {params.encoded()}\n")
+    if not tree and not call.rest:
+        raise InvalidRequest(_MISSING_KEY)
+    entry = DirEntry(key=call.rest)
+    operation = "delete-tree" if tree else "delete"
+    if "cas" in params:
+        operation = "delete-cas"
+        entry = DirEntry(key=call.rest, modify_index=parse_uint(params.get("cas")))
+    return call.boolean(await call.ask("KVS.Apply", KVSRequest(op=operation, dir_ent=entry, **call.scope())))

@@ -1,0 +1,32 @@
+"""Reads that `?cached` may answer from the agent's cache."""
+
+from typing import Any
+
+import msgspec
+
+from discovery.model.delegate import Watch
+from discovery.model.requests import QueryOptions
+
+from .call import Call
+from .encoding import Reply
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """`cache_headers` where the cache was asked; `watch` where the answer may be kept."""
+
+    call: Call
+    reply: Any
+    cache_headers: bytes = b""
+    watch: Watch | None = None
+
+    def render(self, value: Any) -> Reply:
+        """`value`, taken from the reply, with the headers of the read."""
+        return self.call.read_reply(value, self.reply, consistency=True, extra=self.cache_headers, watch=self.watch)
+
+
+async def read_cached(call: Call, method: str, request: QueryOptions) -> Answered:
+    if request.use_cache:
+        cached = await call.api.cache.refreshed(method, request)
+        return Answered(call, cached.reply, cached.headers())
+    reply, watch = await call.ask_read(method, request)
+    return Answered(call, reply, b"", watch)

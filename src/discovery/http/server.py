@@ -1,0 +1,247 @@
+"""The HTTP server: from a request's target to its handler, and from the handler's reply to bytes."""
+
+import asyncio
+import ipaddress
+import logging
+import os
+import stat
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final, cast
+from urllib.parse import quote
+
+from aiohttp import HttpVersion10
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.web import BaseRequest, StreamResponse
+
+from discovery.model.agent import AgentControl, LocalServices
+from discovery.model.delegate import Delegate
+from discovery.model.errors import DiscoveryError
+
+from .call import Api, Call, Metrics
+from .encoding import Reply, date_line, header, render
+from .errors import error_reply, text_reply, unexpected_reply
+from .fast_lane import ApiServer, ClientLimit, Connection, Kept, KeptAnswers, Lane
+from .options import HttpOptions, Listener
+from .routes import Route, Router, clean_path, decode_path, needs_cleaning, request_parts
+
+_log = logging.getLogger(__name__)
+
+_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_BACKLOG: Final = 1024
+_STOP_TIMEOUT: Final = 1.0
+"""Seconds that requests in progress get when the server stops."""
+_UNQUOTED: Final = "/$&+,:;=@!*'()~"
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Encoded(StreamResponse):
+    """A response whose bytes are complete, head included."""
+
+    def __init__(self, data: bytes, *, status: int, keep_alive: bool) -> None:
+        super().__init__(status=status)
+        self._data = data
+        self._keep_alive = keep_alive
+        self._writer: AbstractStreamWriter | None = None
+
+    async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
+        self._writer = request.writer
+        return self._writer
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        assert self._writer is not None
+        await self._writer.write_eof(self._data + data)
+
+
+class HttpServer:
+    """Answers the HTTP API on any number of listeners."""
+
+    def __init__(
+        self, delegate: Delegate, services: LocalServices, agent: AgentControl, metrics: Metrics, options: HttpOptions
+    ) -> None:
+        self._api = Api(delegate, services, agent, metrics, options)
+        self._router = Router()
+        self._clients = ClientLimit(options.max_connections_per_client)
+        self._lane = Lane(self._new_kept(options), self._clients, delegate.leads)
+        self._server: ApiServer | None = None
+        self._listening: list[asyncio.Server] = []
+        self._socket_files: list[str] = []
+        self._configure(options)
+
+    # --- life --------------------------------------------------------------------------------------------------------
+
+    async def start(self, listeners: Sequence[Listener]) -> None:
+        """Listen; raises `OSError` where that is not possible, after closing what was opened."""
+        if self._server is None:
+            self._server = ApiServer(self._handle, self._lane, access_log=None)
+        try:
+            for listener in listeners:
+                self._listening.append(await self._listen(self._server, listener))
+        except OSError:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Stop listening, let requests in progress end or cancel them, close every connection."""
+        for listening in self._listening:
+            listening.close()
+        self._listening.clear()
+        if self._server is not None:
+            self._server.pre_shutdown()
+            await self._server.shutdown(_STOP_TIMEOUT)
+            self._server = None
+        self._api.cache.close()
+        for path in self._socket_files:
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+        self._socket_files.clear()
+
+    def reconfigure(self, options: HttpOptions) -> None:
+        """Take `options` for all requests from now on, also those of open connections."""
+        self._configure(options)
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Where the TCP listeners are bound."""
+        names = [sock.getsockname() for listening in self._listening for sock in listening.sockets]
+        return [(name[0], name[1]) for name in names if isinstance(name, tuple)]
+
+    @property
+    def fast_hits(self) -> int:
+        """How many requests were answered from kept answers."""
+        return self._lane.hits
+
+    @property
+    def refused_connections(self) -> int:
+        return self._clients.refused
+
+    @property
+    def open_connections(self) -> dict[str, int]:
+        """By client address."""
+        return dict(self._clients.open)
+
+    async def _listen(self, server: ApiServer, listener: Listener) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        if not listener.unix_path:
+            return await loop.create_server(server, listener.host, listener.port, ssl=listener.ssl, backlog=_BACKLOG)
+        _remove_stale_socket(listener.unix_path)
+        listening = await loop.create_unix_server(server, listener.unix_path, ssl=listener.ssl, backlog=_BACKLOG)
+        self._socket_files.append(listener.unix_path)
+        if listener.unix_mode is not None:
+            os.chmod(listener.unix_path, listener.unix_mode)
+        return listening
+
+    def _configure(self, options: HttpOptions) -> None:
+        self._api.options = options
+        self._clients.limit = options.max_connections_per_client
+        self._lane.kept = self._new_kept(options)
+        self._writers: list[Network] = [ipaddress.ip_network(net, strict=False) for net in options.allow_write_http_from]
+        self._blocked = options.block_endpoints
+        common = [b"Vary: Accept-Encoding\r\n"]
+        common += [header(name, value) for name, value in options.response_headers.items()]
+        if options.translate_wan_addrs:
+            common.append(b"X-Consul-Translate-Addresses: true\r\n")
+        self._common = b"".join(common)
+
+    @staticmethod
+    def _new_kept(options: HttpOptions) -> KeptAnswers:
+        return KeptAnswers(max_entries=options.kept_answers, max_bytes=options.kept_bytes)
+
+    # --- a request ---------------------------------------------------------------------------------------------------
+
+    async def _handle(self, request: BaseRequest) -> StreamResponse:
+        reply = await self._answer(request)
+        if isinstance(reply, StreamResponse):
+            return reply
+        keep_alive = request.keep_alive and not reply.close
+        old_version = request.version == HttpVersion10
+        connection = b""
+        if not keep_alive:
+            connection = b"Connection: close\r\n"
+        elif old_version:
+            connection = b"Connection: keep-alive\r\n"
+        compress = reply.compressible and accepts_gzip(request.headers.get("Accept-Encoding", ""))
+        start, rest = render(reply, self._common, connection, compress=compress, with_body=request.method != "HEAD")
+        if old_version:
+            start = start.replace(b"HTTP/1.1", b"HTTP/1.0", 1)
+        asked = cast(Connection, request.protocol).asked
+        if reply.watch is not None and asked is not None and keep_alive:
+            self._lane.kept.keep(asked, Kept(start, rest, reply.watch))
+        return Encoded(start + date_line() + rest, status=reply.status, keep_alive=keep_alive)
+
+    async def _answer(self, request: BaseRequest) -> Reply | StreamResponse:
+        raw_path, query = request_parts(request.raw_path)
+        path = raw_path
+        if needs_cleaning(raw_path):
+            decoded = decode_path(raw_path)
+            if decoded is None or (self._api.options.filter_unprintable_paths and not decoded.isprintable()):
+                return Reply(400)
+            path = decoded if decoded.startswith("/") else "/" + decoded
+            if (cleaned := clean_path(path)) != path:
+                return _moved(cleaned, query, request.method)
+        if refusal := self._refusal(request, path):
+            return refusal
+        found = self._router.find(path)
+        if found is None:
+            return self._elsewhere(path, query, request.method)
+        route, rest = found
+        return await self._run(route, request, path, rest, query)
+
+    async def _run(self, route: Route, request: BaseRequest, path: str, rest: str, query: str) -> Reply | StreamResponse:
+        method = request.method
+        handler = route.methods.get(method)
+        if handler is None:
+            allow = header("Allow", route.allow)
+            return Reply(extra=allow) if method == "OPTIONS" else text_reply(405, f"method {method} not allowed", extra=allow)
+        try:
+            return await handler(Call(self._api, request, path, rest, query))
+        except DiscoveryError as error:
+            return error_reply(error, with_meta=route.meta_on_error)
+        except ConnectionError:
+            raise
+        except Exception as error:
+            return unexpected_reply(error, method, path)
+
+    def _refusal(self, request: BaseRequest, path: str) -> Reply | None:
+        if self._blocked and path.startswith(self._blocked):
+            return text_reply(403, "Endpoint is blocked by agent configuration")
+        if self._writers and request.method not in _SAFE_METHODS and not self._may_write(request.remote):
+            return text_reply(403, "Access is restricted")
+        return None
+
+    def _may_write(self, remote: str | None) -> bool:
+        """Callers over a socket file have no address; they passed its permissions."""
+        if not remote:
+            return True
+        address = ipaddress.ip_address(remote.partition("%")[0])
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+            address = address.ipv4_mapped
+        return any(address in network for network in self._writers)
+
+    def _elsewhere(self, path: str, query: str, method: str) -> Reply:
+        if path == "/":
+            return Reply(200, b"Consul Agent", b"Content-Type: text/plain; charset=utf-8\r\n")
+        if self._router.has_below(path):
+            return _moved(path + "/", query, method)
+        return Reply(404)
+
+
+def _moved(path: str, query: str, method: str) -> Reply:
+    location = quote(path, safe=_UNQUOTED) + (f"?{query}" if query else "")
+    extra = header("Location", location)
+    if method not in ("GET", "HEAD"):
+        return Reply(301, extra=extra)
+    escaped = location.replace("&", "&amp;").replace('"', "&#34;").replace("<", "&lt;").replace(">", "&gt;")
+    body = f'<a href="{escaped}">Moved Permanently</a>.\n\n'.encode()
+    return Reply(301, body, b"Content-Type: text/html; charset=utf-8\r\n", extra)
+
+
+def accepts_gzip(accept_encoding: str) -> bool:
+    return "gzip" in accept_encoding and "gzip;q=0" not in accept_encoding.replace(" ", "").replace("q=0.", "q=1.")
+
+
+def _remove_stale_socket(path: str) -> None:
+    with suppress(FileNotFoundError):
+        if stat.S_ISSOCK(os.stat(path).st_mode):
+            os.unlink(path)

@@ -1,0 +1,313 @@
+"""A server's answers: the server side of the seam that HTTP, DNS and RPC ask.
+
+The way of a request: another datacenter -> refused or forwarded; needs the leader and we are not it -> forwarded to it; a read
+-> the store, after whatever its consistency asks for; a write -> a command through the log.
+
+Consistency. *stale*: any server, at once. *default*: the leader, from its state, as long as its lease holds; without a lease
+it asks a quorum first, so that a deposed leader answers nothing old beyond the clock assumption of the lease. *consistent*:
+the leader after a quorum has confirmed it (ReadIndex).
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from discovery.model import requests as r
+from discovery.model.duration import Duration
+from discovery.model.errors import DiscoveryError, NoLeader, NoPathToDatacenter, RequestFailed
+from discovery.model.methods import METHODS
+from discovery.model.query import Read
+from discovery.model.records import Record
+from discovery.state.store import StateStore
+
+from .blocking import BlockingQueries
+from .locks import LockDelays
+from .reads import STORE_READS, StoreRead
+from .replica import Replica
+from .writes import WritePolicy, query_not_found, require_uuid
+
+RPC_HOLD_TIME = 7.0
+"""Seconds that a request waits for a leader (Consul's `rpc_hold_timeout`)."""
+
+
+class ServerAnswer(msgspec.Struct, gc=False):
+    """See `model.delegate.Answer`."""
+
+    reply: Any
+    watch: Any = None
+
+
+class LeaderLink(Protocol):
+    """How a follower reaches its leader."""
+
+    async def call(self, address: str, method: str, request: Record) -> Any:
+        """Raises `DiscoveryError`; `NoLeader` if the one asked does not lead, or was not reached and has not acted."""
+
+
+class Endpoints:
+    """Answers RPC methods on a server. `hold_time` is seconds."""
+
+    def __init__(
+        self,
+        *,
+        datacenter: str,
+        replica: Replica,
+        store: StateStore,
+        link: LeaderLink,
+        blocking: BlockingQueries,
+        policy: WritePolicy,
+        rng: random.Random,
+        hold_time: float = RPC_HOLD_TIME,
+        no_leader_reason: Callable[[], str] = lambda: "",
+    ) -> None:
+        self._datacenter = datacenter
+        self._replica = replica
+        self._store = store
+        self._link = link
+        self._blocking = blocking
+        self._rng = rng
+        self._hold_time = hold_time
+        self._no_leader_reason = no_leader_reason
+        self._delays = LockDelays(store)
+        self._special: dict[str, Callable[[Any], Awaitable[Any]]] = {}
+        self._anywhere: dict[str, Callable[[Any], Awaitable[Any]]] = {}
+        self._prepare: Mapping[str, Callable[[Any], Any]] = {
+            "KVS.Apply": policy.kv,
+            "Catalog.Register": policy.register,
+            "Catalog.Deregister": policy.deregister,
+            "Session.Apply": policy.session,
+            "Txn.Apply": policy.txn,
+            "PreparedQuery.Apply": policy.prepared_query,
+            "ConfigEntry.Apply": policy.config_entry,
+            "Intention.Apply": policy.intention,
+            "Operator.AutopilotSetConfiguration": policy.autopilot,
+        }
+        self._add_own_endpoints()
+
+    def serve(self, method: str, handler: Callable[[Any], Awaitable[Any]], *, anywhere: bool = False) -> None:
+        """Add an endpoint that needs more than the store. `anywhere`: any server answers it, leader or not."""
+        (self._anywhere if anywhere else self._special)[method] = handler
+
+    def _add_own_endpoints(self) -> None:
+        self.serve("PreparedQuery.Get", self._query_get)
+        self.serve("PreparedQuery.Execute", self._query_execute)
+        self.serve("PreparedQuery.Explain", self._query_explain)
+        self.serve("Intention.Get", self._intention_get)
+        self.serve("Intention.Match", self._intention_match)
+        self.serve("Intention.Check", self._intention_check)
+        self.serve("Txn.Read", self._txn_read)
+        self.serve("Operator.AutopilotGetConfiguration", self._autopilot_get)
+
+    # --- the seam ----------------------------------------------------------------------------------------------------
+
+    async def call(self, method: str, request: Any) -> Any:
+        return (await self.ask(method, request)).reply
+
+    async def ask(self, method: str, request: Any) -> ServerAnswer:
+        datacenter = getattr(request, "datacenter", "")
+        if datacenter and datacenter != self._datacenter:
+            raise NoPathToDatacenter
+        handler = self._anywhere.get(method)
+        if handler is not None:
+            return ServerAnswer(await handler(request))
+        if getattr(request, "allow_stale", False):
+            return await self._answer_stale(method, request)
+        while True:
+            if not self._replica.leader_ready:
+                forwarded = await self._forward(method, request)
+                if forwarded is not None:
+                    return forwarded
+            try:
+                return await self._answer_as_leader(method, request)
+            except NoLeader:
+                # Office was lost before anything was done: ask whoever leads now.
+                await self._replica.leadership_changed(self._hold_time / 16)
+
+    def collect_released_locks(self) -> None:
+        """Called after each pass of apply: lock-delays begin."""
+        self._delays.collect()
+
+    def leads(self) -> bool:
+        return self._replica.leader_ready and self._replica.lease_valid()
+
+    # --- where to answer ---------------------------------------------------------------------------------------------
+
+    async def _forward(self, method: str, request: Any) -> ServerAnswer | None:
+        """Ask the leader, waiting for one up to the hold time. None: we became the leader meanwhile."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._hold_time
+        while not self._replica.leader_ready:
+            address = self._replica.leader_address
+            if address and not self._replica.is_leader:
+                try:
+                    return ServerAnswer(await self._link.call(address, method, request))
+                except NoLeader:
+                    pass
+            remaining = deadline - loop.time()
+            if remaining <= 0:
+                raise NoLeader(self._no_leader_reason())
+            await self._replica.leadership_changed(min(remaining, self._hold_time / 16 * self._rng.uniform(0.1, 1)))
+        return None
+
+    async def _answer_stale(self, method: str, request: Any) -> ServerAnswer:
+        if not self._replica.known_leader and self._replica.never_had_leader:
+            raise NoLeader(self._no_leader_reason())
+        answer = await self._read(method, request, "stale")
+        return ServerAnswer(answer.reply, answer.watch)
+
+    async def _answer_as_leader(self, method: str, request: Any) -> ServerAnswer:
+        prepare = self._prepare.get(method)
+        if prepare is not None:
+            return ServerAnswer(await self._write(method, request, prepare))
+        if getattr(request, "require_consistent", False):
+            await self._replica.read_barrier()
+            return await self._read(method, request, "consistent")
+        if not self._replica.lease_valid():
+            await self._replica.read_barrier()
+        return await self._read(method, request, "leader")
+
+    # --- reads -------------------------------------------------------------------------------------------------------
+
+    async def _read(self, method: str, request: Any, level: str) -> ServerAnswer:
+        read = STORE_READS.get(method)
+        if read is None:
+            handler = self._special.get(method)
+            if handler is None:
+                raise RequestFailed(f"rpc: can't find method {method}")
+            return ServerAnswer(await handler(request))
+        store = self._store
+        if request.min_query_index > 0:
+            result = await self._blocking.run(
+                lambda: read.ask(store, request), request.min_query_index, request.max_query_time / 1e9
+            )
+            return ServerAnswer(self._reply(read, result, level))
+        result = read.ask(store, request)
+        return ServerAnswer(self._reply(read, result, level), store.watches.watch(result.topics))
+
+    def _reply(self, read: StoreRead, result: Read[Any], level: str) -> Any:
+        replica = self._replica
+        return read.reply_type(
+            index=result.index or 1,
+            last_contact=int(replica.last_contact() * 1e9),
+            known_leader=replica.known_leader,
+            consistency_level=level,
+            **{read.field: result.value},
+        )
+
+    def _meta(self, reply_type: Callable[..., Any], index: int, **fields: Any) -> Any:
+        return reply_type(
+            index=index,
+            last_contact=int(self._replica.last_contact() * 1e9),
+            known_leader=self._replica.known_leader,
+            consistency_level="leader",
+            **fields,
+        )
+
+    async def _blocking_read(self, request: r.QueryOptions, question: Callable[[], Read[Any]]) -> Read[Any]:
+        return await self._blocking.run(question, request.min_query_index, request.max_query_time / 1e9)
+
+    async def _query_get(self, request: r.PreparedQuerySpecificRequest) -> r.IndexedPreparedQueries:
+        require_uuid(request.query_id, "prepared query")
+        read = await self._blocking_read(request, lambda: self._store.query_get(request.query_id))
+        if read.value is None:
+            raise query_not_found()
+        return self._meta(r.IndexedPreparedQueries, read.index or 1, queries=[read.value])  # type: ignore[no-any-return]
+
+    def _resolve(self, request: r.PreparedQueryExecuteRequest) -> Any:
+        found = self._store.query_resolve(request.query_id_or_name).value
+        if found is None:
+            raise query_not_found()
+        return found
+
+    async def _query_explain(self, request: r.PreparedQueryExecuteRequest) -> Any:
+        return self._meta(r.PreparedQueryExplainResponse, 0, query=self._resolve(request))
+
+    async def _query_execute(self, request: r.PreparedQueryExecuteRequest) -> Any:
+        query = self._resolve(request)
+        nodes = execute_query(self._store, query, request, self._rng)
+        return self._meta(
+            r.PreparedQueryExecuteResponse,
+            0,
+            service=query.service.service,
+            nodes=nodes,
+            dns=query.dns,
+            datacenter=self._datacenter,
+        )
+
+    async def _intention_get(self, request: r.IntentionQueryRequest) -> Any:
+        require_uuid(request.intention_id, "intention")
+        read = await self._blocking_read(request, lambda: self._store.intention_get(request.intention_id))
+        if read.value is None:
+            raise DiscoveryError("Intention not found", status=404)
+        return self._meta(r.IndexedIntentions, read.index or 1, intentions=[read.value])
+
+    async def _intention_match(self, request: r.IntentionQueryRequest) -> Any:
+        match = request.match
+        if match is None:
+            raise RequestFailed("must provide match criteria")
+        names = [entry.name for entry in match.entries]
+        read = await self._blocking_read(request, lambda: self._store.intention_match(match.type, names))
+        return self._meta(r.IndexedIntentionMatches, read.index or 1, matches=read.value)
+
+    async def _intention_check(self, request: r.IntentionQueryRequest) -> Any:
+        check = request.check
+        if check is None:
+            raise RequestFailed("must provide check criteria")
+        allowed = self._store.intention_allows(check.source_name, check.destination_name)
+        return self._meta(r.IntentionCheckResponse, 0, allowed=True if allowed is None else allowed)
+
+    async def _txn_read(self, request: r.TxnReadRequest) -> Any:
+        read = self._store.txn_read(request.ops)
+        return r.TxnReadResponse(
+            results=read.value.results,
+            errors=read.value.errors,
+            known_leader=self._replica.known_leader,
+            last_contact=int(self._replica.last_contact() * 1e9),
+        )
+
+    async def _autopilot_get(self, _request: r.DCSpecificRequest) -> Any:
+        return self._store.autopilot_config().value
+
+    # --- writes ------------------------------------------------------------------------------------------------------
+
+    async def _write(self, method: str, request: Any, prepare: Callable[[Any], Any]) -> Any:
+        if method == "KVS.Apply" and request.op == "lock" and self._delays.refuses(request.dir_ent.key):
+            return False
+        result = await self._replica.propose(prepare(request))
+        if isinstance(result, DiscoveryError):
+            raise result
+        return r.Empty() if METHODS[method].reply_type is r.Empty else result
+
+
+def execute_query(store: StateStore, query: Any, request: r.PreparedQueryExecuteRequest, rng: random.Random) -> list[Any]:
+    """The instances a prepared query stands for: filtered by health, tags and metadata, shuffled, cut to the limit."""
+    wanted = query.service
+    nodes = store.check_service_nodes(
+        wanted.service, tags=[], connect=wanted.connect or request.connect, ingress=False, meta=wanted.node_meta
+    ).value
+    ignored = set(wanted.ignore_check_ids or ())
+    chosen = [node for node in nodes if _query_accepts(node, wanted, ignored)]
+    rng.shuffle(chosen)
+    return chosen[: request.limit] if request.limit > 0 else chosen
+
+
+def _query_accepts(node: Any, wanted: Any, ignored: set[str]) -> bool:
+    for check in node.checks:
+        if check.check_id in ignored:
+            continue
+        if check.status == "critical" or (wanted.only_passing and check.status != "passing"):
+            return False
+    tags = {tag.lower() for tag in node.service.tags}
+    for tag in wanted.tags or ():
+        if tag.startswith("!") == (tag.lstrip("!").lower() in tags):
+            return False
+    meta = node.service.meta or {}
+    return all(meta.get(key) == value for key, value in (wanted.service_meta or {}).items())
+
+
+def parse_ttl(text: str) -> float:
+    """Seconds of a session's or query's TTL text that was validated before; 0 for none."""
+    return Duration.parse(text).seconds if text else 0.0

@@ -1,0 +1,67 @@
+"""The thread that owns the log on disk: one transaction, and so one fsync, for all that waited while the previous one ran.
+
+The event loop hands over what is to be made durable and goes on. A write that fails stops the node: what was not acknowledged
+may be lost, what was acknowledged is on other disks, and an fsync that failed once can't be trusted a second time.
+"""
+
+import asyncio
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable
+
+Job = Callable[[], None]
+
+
+class LogWriter:
+    """Runs one job at a time. `idle` is called on the loop after each, `failed` with the error of one, after which none runs."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: deque[tuple[Job, Job]] = deque()
+        self._jobs: queue.SimpleQueue[tuple[Job, Job] | None] = queue.SimpleQueue()
+        self._stopped = False
+        self.busy = False
+        self.idle: Job = lambda: None
+        self.failed: Callable[[BaseException], None] = lambda error: None
+        self._thread = threading.Thread(target=self._run, name="raft-log", daemon=True)
+        self._thread.start()
+
+    def submit(self, job: Job, done: Job) -> None:
+        """Run `job` on the thread after those submitted before, then `done` on the loop."""
+        self._waiting.append((job, done))
+        self._start()
+
+    def stop(self) -> None:
+        """Wait for the running job; those that wait are dropped."""
+        self._stopped = True
+        self._jobs.put(None)
+        self._thread.join()
+
+    def _start(self) -> None:
+        if not self.busy and not self._stopped and self._waiting:
+            self.busy = True
+            self._jobs.put(self._waiting.popleft())
+
+    def _run(self) -> None:
+        while (work := self._jobs.get()) is not None:
+            job, done = work
+            try:
+                job()
+            except BaseException as error:
+                self._tell(self.failed, error)
+                return
+            self._tell(self._completed, done)
+
+    def _tell(self, callback: Callable[..., None], *arguments: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(callback, *arguments)
+        except RuntimeError:
+            # The loop was closed while the last job ran: nobody is left to be told.
+            return
+
+    def _completed(self, done: Job) -> None:
+        self.busy = False
+        self._start()
+        done()
+        self.idle()

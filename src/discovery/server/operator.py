@@ -1,0 +1,220 @@
+"""Endpoints about the cluster itself: status, Raft configuration, server health, datacenters, coordinates, events, renewals."""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from discovery.model import commands as c
+from discovery.model import requests as r
+from discovery.model.duration import Duration
+from discovery.model.errors import DiscoveryError, RequestFailed
+from discovery.model.records import Coordinate, NodeCoordinate, RaftServer
+from discovery.state.store import StateStore
+
+from .endpoints import Endpoints
+from .members import ALIVE, Member, servers_of
+from .replica import Replica
+from .sessions import SessionTimers
+from .writes import require_uuid
+
+COORDINATE_BATCH_INTERVAL: Final = 5.0
+COORDINATE_BATCH_SIZE: Final = 640
+COORDINATE_DIMENSIONS: Final = 8
+
+_STATUS_NAMES: Final = {1: "alive", 2: "leaving", 3: "left", 4: "failed"}
+
+
+class OperatorEndpoints:
+    """Adds its endpoints to `endpoints`; `members` gives the LAN pool, `fire` gossips a user event."""
+
+    def __init__(
+        self,
+        *,
+        endpoints: Endpoints,
+        replica: Replica,
+        store: StateStore,
+        sessions: SessionTimers,
+        datacenter: str,
+        members: Callable[[], Iterable[Member]],
+        coordinate_of: Callable[[str], Coordinate | None],
+        fire: Callable[[str, bytes], None],
+    ) -> None:
+        self._replica = replica
+        self._store = store
+        self._sessions = sessions
+        self._datacenter = datacenter
+        self._members = members
+        self._coordinate_of = coordinate_of
+        self._fire = fire
+        self._updates: dict[tuple[str, str], Coordinate] = {}
+        self._stable_since: dict[str, str] = {}
+        anywhere: dict[str, Callable[[Any], Awaitable[Any]]] = {
+            "Status.Ping": self._ping,
+            "Status.Leader": self._leader,
+            "Status.Peers": self._peers,
+            "Status.RaftStats": self._raft_stats,
+            "Catalog.ListDatacenters": self._datacenters,
+            "Coordinate.ListDatacenters": self._datacenter_coordinates,
+            "Internal.EventFire": self._event_fire,
+        }
+        at_the_leader: dict[str, Callable[[Any], Awaitable[Any]]] = {
+            "Coordinate.Update": self._coordinate_update,
+            "Session.Renew": self._session_renew,
+            "Operator.RaftGetConfiguration": self._raft_configuration,
+            "Operator.RaftRemovePeerByAddress": self._remove_by_address,
+            "Operator.RaftRemovePeerByID": self._remove_by_id,
+            "Operator.ServerHealth": self._server_health,
+        }
+        for method, handler in anywhere.items():
+            endpoints.serve(method, handler, anywhere=True)
+        for method, handler in at_the_leader.items():
+            endpoints.serve(method, handler)
+
+    # --- status ------------------------------------------------------------------------------------------------------
+
+    async def _ping(self, _request: r.Empty) -> r.Empty:
+        return r.Empty()
+
+    async def _leader(self, _request: r.DCSpecificRequest) -> str:
+        return self._replica.leader_address
+
+    async def _peers(self, _request: r.DCSpecificRequest) -> list[str]:
+        return sorted(server.address for server in self._replica.configuration.servers)
+
+    async def _raft_stats(self, _request: r.Empty) -> r.RaftStatsReply:
+        stats = self._replica.stats()
+        return r.RaftStatsReply(
+            last_contact=stats["last_contact"], last_term=int(stats["last_log_term"]), last_index=int(stats["last_log_index"])
+        )
+
+    async def _datacenters(self, _request: r.QueryOptions) -> list[str]:
+        return [self._datacenter]
+
+    # --- coordinates and events --------------------------------------------------------------------------------------
+
+    async def _datacenter_coordinates(self, _request: r.Empty) -> list[r.DatacenterMap]:
+        nodes = [
+            NodeCoordinate(node=server.name, coord=coordinate)
+            for server in servers_of(self._members(), self._datacenter)
+            if (coordinate := self._coordinate_of(server.name)) is not None
+        ]
+        return [r.DatacenterMap(datacenter=self._datacenter, area_id="wan", coordinates=nodes)]
+
+    async def _coordinate_update(self, request: r.CoordinateUpdateRequest) -> r.Empty:
+        coordinate = request.coord
+        if coordinate is None or len(coordinate.vec) != COORDINATE_DIMENSIONS or not _finite(coordinate):
+            raise RequestFailed("incompatible coordinate")
+        self._updates[(request.node, request.segment)] = coordinate
+        return r.Empty()
+
+    async def flush_coordinates(self) -> None:
+        """While leading: write the coordinates that came in, many in one command."""
+        while True:
+            await asyncio.sleep(COORDINATE_BATCH_INTERVAL)
+            if not self._replica.leader_ready:
+                self._updates.clear()
+                continue
+            batch = [(node, segment, coord) for (node, segment), coord in self._updates.items()][:COORDINATE_BATCH_SIZE]
+            self._updates.clear()
+            if batch:
+                try:
+                    await self._replica.propose(c.CoordinateBatch(batch))
+                except DiscoveryError:
+                    # Coordinates come again every few seconds; those of a lost leadership are not missed.
+                    continue
+
+    async def _event_fire(self, request: r.EventFireRequest) -> r.QueryMeta:
+        self._fire(request.name, request.payload or b"")
+        return r.QueryMeta(known_leader=self._replica.known_leader)
+
+    # --- sessions ----------------------------------------------------------------------------------------------------
+
+    async def _session_renew(self, request: r.SessionSpecificRequest) -> r.IndexedSessions:
+        session_id = request.session_id or request.session
+        require_uuid(session_id, "session")
+        read = self._store.session_get(session_id)
+        if read.value is not None:
+            self._sessions.renew(read.value)
+        return r.IndexedSessions(
+            index=read.index or 1,
+            known_leader=self._replica.known_leader,
+            sessions=[] if read.value is None else [read.value],
+        )
+
+    # --- operator ----------------------------------------------------------------------------------------------------
+
+    async def _raft_configuration(self, _request: r.DCSpecificRequest) -> r.RaftConfigurationResponse:
+        names = {server.id: server.name for server in servers_of(self._members(), self._datacenter)}
+        leader = self._replica.leader_address
+        return r.RaftConfigurationResponse(
+            servers=[
+                RaftServer(
+                    id=server.id,
+                    node=names.get(server.id, "(unknown)"),
+                    address=server.address,
+                    leader=server.address == leader,
+                    protocol_version="3",
+                    voter=server.voter,
+                )
+                for server in self._replica.configuration.servers
+            ],
+            index=self._replica.configuration_index,
+        )
+
+    async def _remove_by_address(self, request: r.RaftRemovePeerRequest) -> r.Empty:
+        for server in self._replica.configuration.servers:
+            if server.address == request.address:
+                await self._replica.remove_server(server.id)
+                return r.Empty()
+        raise RequestFailed(f'address "{request.address}" was not found in the Raft configuration')
+
+    async def _remove_by_id(self, request: r.RaftRemovePeerRequest) -> r.Empty:
+        if self._replica.configuration.get(request.id) is None:
+            raise RequestFailed(f'id "{request.id}" was not found in the Raft configuration')
+        await self._replica.remove_server(request.id)
+        return r.Empty()
+
+    async def _server_health(self, _request: r.DCSpecificRequest) -> r.OperatorHealthReply:
+        members = {server.id: server for server in servers_of(self._members(), self._datacenter)}
+        servers = [self._health_of(server, members.get(server.id)) for server in self._replica.configuration.servers]
+        healthy_voters = sum(1 for server in servers if server.voter and server.healthy)
+        voters = sum(1 for server in servers if server.voter)
+        return r.OperatorHealthReply(
+            healthy=all(server.healthy for server in servers),
+            failure_tolerance=max(0, healthy_voters - (voters // 2 + 1)),
+            servers=servers,
+        )
+
+    def _health_of(self, server: Any, member: Any) -> r.ServerHealth:
+        leader = server.id == self._replica.server_id
+        status = _STATUS_NAMES.get(member.status, "none") if member is not None else "none"
+        match, contact = self._replica.follower_state(server.id)
+        alive = member is not None and member.status == ALIVE
+        settings = self._store.autopilot_config().value
+        threshold = settings.last_contact_threshold.seconds if settings is not None else 0.2
+        trailing = settings.max_trailing_logs if settings is not None else 250
+        healthy = alive and (leader or (contact <= max(threshold, 0.2) and self._replica.last_index - match <= trailing))
+        if not healthy:
+            self._stable_since.pop(server.id, None)
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        since = self._stable_since.setdefault(server.id, now) if healthy else now
+        return r.ServerHealth(
+            id=server.id,
+            name=member.name if member is not None else "",
+            address=server.address,
+            serf_status=status,
+            version=member.build if member is not None else "",
+            leader=leader,
+            last_contact=str(Duration.from_seconds(contact)) if alive else "-1ns",
+            last_term=self._replica.term,
+            last_index=match,
+            healthy=healthy,
+            voter=server.voter,
+            stable_since=since,
+        )
+
+
+def _finite(coordinate: Coordinate) -> bool:
+    return all(map(math.isfinite, (*coordinate.vec, coordinate.error, coordinate.adjustment, coordinate.height)))

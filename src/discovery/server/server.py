@@ -1,0 +1,320 @@
+"""A server's share of an agent, put together: storage, replica, endpoints, leader duties, the server port.
+
+The agent hands in what it shares with others (gossip members, metrics, TLS) and asks `endpoints` as its delegate.
+"""
+
+import asyncio
+import logging
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from discovery.model import commands as c
+from discovery.model import requests as r
+from discovery.model.errors import DiscoveryError, NoPathToDatacenter
+from discovery.model.methods import METHODS
+from discovery.model.records import Coordinate
+from discovery.raft.core import Options as RaftOptions
+from discovery.raft.core import Raft
+from discovery.raft.messages import decode
+from discovery.state.store import StateStore
+from discovery.storage.log import LogStore
+from discovery.storage.recovery import recover
+from discovery.storage.snapshots import SnapshotStore
+from discovery.telemetry import Metrics
+from discovery.transport import first_bytes
+from discovery.transport.dialer import Dialer
+from discovery.transport.forwarder import LeaderForwarder
+from discovery.transport.listener import Listener
+from discovery.transport.raft_peers import RaftPeers
+from discovery.transport.rpc_client import RpcPool
+from discovery.transport.rpc_server import RpcServer
+from discovery.transport.tls import Tls
+from discovery.wire import archive
+
+from .blocking import BlockingQueries
+from .bootstrap import Bootstrap
+from .endpoints import RPC_HOLD_TIME, Endpoints
+from .leader import LeaderDuties
+from .log_writer import LogWriter
+from .members import Member, join_host_port
+from .operator import OperatorEndpoints
+from .replica import Replica
+from .snapshotting import Snapshotting, SnapshotPolicy
+from .writes import WritePolicy
+
+_RESTORE_CHUNK = 256 * 1024
+_LOG_FILE = "raft.db"
+
+
+class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server needs to know of the configuration; times are seconds."""
+
+    node_id: str
+    node_name: str
+    datacenter: str
+    directory: Path
+    """Where the log and the snapshots live."""
+    bind_address: str
+    advertise_address: str
+    port: int
+    bootstrap_expect: int
+    raft: RaftOptions
+    snapshots: SnapshotPolicy
+    rpc_hold_time: float = RPC_HOLD_TIME
+    default_query_time: float = 300.0
+    max_query_time: float = 600.0
+    session_ttl_min: float = 10.0
+    rpc_handshake_timeout: float = 5.0
+    rpc_max_conns_per_client: int = 100
+
+
+class Gossip(msgspec.Struct, frozen=True):
+    """What a server asks of the gossip pool."""
+
+    members: Callable[[], Iterable[Member]]
+    coordinate_of: Callable[[str], Coordinate | None]
+    fire: Callable[[str, bytes], None]
+
+
+class Server:
+    """Start with `start`, then feed it gossip's news with `members_changed` and its kin."""
+
+    def __init__(
+        self,
+        options: ServerOptions,
+        *,
+        gossip: Gossip,
+        metrics: Metrics,
+        tls: Tls | None,
+        rng: random.Random,
+        log: logging.Logger,
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self._options = options
+        self._gossip = gossip
+        self._log = log
+        self.store = StateStore()
+        self._log_store = LogStore(options.directory / _LOG_FILE)
+        files = SnapshotStore(options.directory / "snapshots")
+        recovered = recover(self._log_store, files)
+        if recovered.snapshot is not None:
+            self.store.restore(files.read_chunks(recovered.snapshot))
+        raft = Raft(
+            server_id=options.node_id,
+            options=options.raft,
+            hard_state=recovered.hard_state,
+            snapshot=recovered.snapshot,
+            entries=recovered.entries,
+            rng=random.Random(rng.random()),
+            now=loop.time(),
+        )
+        dialer = Dialer(tls)
+        self.pool = RpcPool(METHODS, dialer)
+        self._peers = RaftPeers(
+            options.node_id,
+            self._raft_frames,
+            report_unreachable=self._peer_unreachable,
+            receive_snapshot=lambda sender, meta: self._snapshotting.receive(sender, meta),
+            rng=random.Random(rng.random()),
+            cluster=options.datacenter,
+            dialer=dialer,
+        )
+        self._writer = LogWriter(loop)
+        address = join_host_port(options.advertise_address, options.port)
+        self.replica = Replica(
+            raft=raft,
+            log_store=self._log_store,
+            writer=self._writer,
+            store=self.store,
+            send=self._peers.send,
+            address=address,
+            metrics=metrics,
+            log=log,
+            loop=loop,
+        )
+        self._snapshotting = Snapshotting(
+            replica=self.replica,
+            store=self.store,
+            files=files,
+            peers=self._peers,
+            policy=options.snapshots,
+            metrics=metrics,
+            log=log,
+        )
+        self._bootstrap = Bootstrap(
+            replica=self.replica,
+            datacenter=options.datacenter,
+            expect=options.bootstrap_expect,
+            peers_of=self._peers_of,
+            log=log,
+        )
+        self.blocking = BlockingQueries(
+            self.store, rng, default_wait=options.default_query_time, max_wait=options.max_query_time
+        )
+        self.endpoints = Endpoints(
+            datacenter=options.datacenter,
+            replica=self.replica,
+            store=self.store,
+            link=LeaderForwarder(self.pool, datacenter=options.datacenter),
+            blocking=self.blocking,
+            policy=WritePolicy(self.store, session_ttl_min=options.session_ttl_min),
+            rng=rng,
+            hold_time=options.rpc_hold_time,
+            no_leader_reason=lambda: self._bootstrap.waiting_for,
+        )
+        self.duties = LeaderDuties(
+            replica=self.replica, store=self.store, datacenter=options.datacenter, members=gossip.members, log=log
+        )
+        self._operator = OperatorEndpoints(
+            endpoints=self.endpoints,
+            replica=self.replica,
+            store=self.store,
+            sessions=self.duties.sessions,
+            datacenter=options.datacenter,
+            members=gossip.members,
+            coordinate_of=gossip.coordinate_of,
+            fire=gossip.fire,
+        )
+        self.replica.hooks.leading = self.duties.started_leading
+        self.replica.hooks.following = self.duties.stopped_leading
+        self.replica.hooks.applied = self.endpoints.collect_released_locks
+        self.replica.hooks.failed = failed
+        rpc = RpcServer(self.endpoints.call, METHODS)
+        self._listener = Listener(
+            {
+                first_bytes.RPC: rpc.single,
+                first_bytes.RPC_MULTIPLEXED: rpc.multiplexed,
+                first_bytes.RAFT: self._peers.incoming,
+            },
+            tls,
+            handshake_timeout=options.rpc_handshake_timeout,
+            max_per_client=options.rpc_max_conns_per_client,
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+        self._forming: set[asyncio.Task[None]] = set()
+
+    # --- life cycle --------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open the server port and take part. Raises OSError if the port is taken."""
+        await self._listener.start(self._options.bind_address, self._options.port)
+        self.replica.start()
+        self._snapshotting.start()
+        self._tasks = [asyncio.create_task(self._operator.flush_coordinates()), asyncio.create_task(self._keep_forming())]
+
+    async def stop(self) -> None:
+        self.duties.stopped_leading()
+        self._snapshotting.stop()
+        for task in (*self._tasks, *self._forming):
+            task.cancel()
+        self.replica.stop()
+        await self._listener.close()
+        await self._peers.close()
+        await self.pool.close()
+        await asyncio.to_thread(self._writer.stop)
+        self._log_store.close()
+
+    async def leave(self) -> None:
+        """Before gossip says goodbye: hand over leadership if there is someone to take it."""
+        voters = [server for server in self.replica.configuration.servers if server.voter]
+        if not self.replica.is_leader or len(voters) < 2:
+            return
+        alive = {member.tags.get("id") for member in self._gossip.members() if member.status == 1}
+        heir = next((server.id for server in voters if server.id != self._options.node_id and server.id in alive), None)
+        if heir is not None:
+            self.replica.transfer_leadership(heir)
+            await self.replica.leadership_changed(5.0)
+
+    # --- gossip's news -----------------------------------------------------------------------------------------------
+
+    def member_changed(self, member: Member) -> None:
+        self.consider_bootstrap()
+        if self.replica.leader_ready:
+            self.duties.member_changed(member)
+
+    def member_reaped(self, member: Member) -> None:
+        if self.replica.leader_ready:
+            self.duties.member_reaped(member)
+
+    def consider_bootstrap(self) -> None:
+        if self.replica.is_virgin and self._options.bootstrap_expect:
+            task = asyncio.get_running_loop().create_task(self._bootstrap.consider(self._gossip.members()))
+            self._forming.add(task)
+            task.add_done_callback(self._forming.discard)
+
+    async def _keep_forming(self) -> None:
+        """Look again from time to time: a server that did not answer may answer now."""
+        while self.replica.is_virgin:
+            self.consider_bootstrap()
+            await asyncio.sleep(0.5)
+
+    async def _peers_of(self, address: str) -> Sequence[str]:
+        request = r.DCSpecificRequest(datacenter=self._options.datacenter)
+        peers: list[str] = await self.pool.call(address, "Status.Peers", request, timeout=2.0)
+        return peers
+
+    # --- Raft's connections ------------------------------------------------------------------------------------------
+
+    def _raft_frames(self, frames: list[bytes]) -> None:
+        try:
+            messages = [message for frame in frames for message in decode(frame)]
+        except msgspec.MsgspecError as error:
+            self._log.warning("dropped a frame of a Raft peer: %s", error)
+            return
+        self.replica.receive(messages)
+
+    def _peer_unreachable(self, address: str) -> None:
+        for server in self.replica.configuration.servers:
+            if server.address == address:
+                self.replica.unreachable(server.id)
+
+    # --- snapshots for operators -------------------------------------------------------------------------------------
+
+    async def save_snapshot(self, *, datacenter: str, token: str, stale: bool) -> tuple[bytes, r.QueryMeta]:
+        del token
+        if datacenter not in ("", self._options.datacenter):
+            raise NoPathToDatacenter
+        if not stale:
+            await self.replica.read_barrier()
+        meta, index = self.replica.describe_snapshot(), self.store.index
+        view = self.store.capture()
+        state = await asyncio.to_thread(lambda: b"".join(view.chunks()))
+        servers = [
+            {"Suffrage": 0 if server.voter else 1, "ID": server.id, "Address": server.address}
+            for server in meta.configuration.servers
+        ]
+        described = archive.ArchiveMeta(
+            version=1,
+            id=f"{meta.term}-{index}-{int(time.time() * 1000)}",
+            index=index,
+            term=meta.term,
+            peers=None,
+            configuration={"Servers": servers},
+            configuration_index=meta.configuration_index,
+            size=len(state),
+        )
+        packed = await asyncio.to_thread(archive.pack, described, state)
+        known = self.replica.known_leader
+        return packed, r.QueryMeta(index=index, known_leader=known, last_contact=int(self.replica.last_contact() * 1e9))
+
+    async def restore_snapshot(self, data: bytes, *, datacenter: str, token: str) -> None:
+        """Verify the archive, then send its state through the log in pieces, so that all servers switch at one index."""
+        del token
+        if datacenter not in ("", self._options.datacenter):
+            raise NoPathToDatacenter
+        _, state = await asyncio.to_thread(archive.unpack, data)
+        await asyncio.to_thread(StateStore().restore, [state])
+        restore_id = str(uuid.uuid4())
+        pieces = [state[start : start + _RESTORE_CHUNK] for start in range(0, len(state), _RESTORE_CHUNK)] or [b""]
+        for number, piece in enumerate(pieces, 1):
+            result = await self.replica.propose(c.RestoreChunk(restore_id, piece, last=number == len(pieces)))
+            if isinstance(result, DiscoveryError):
+                raise result
+        if self.replica.leader_ready:
+            self.duties.started_leading()

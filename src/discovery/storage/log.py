@@ -1,0 +1,229 @@
+"""The durable Raft log, term and vote: one SQLite database, one transaction and thus one fsync a write.
+
+SQLite's write-ahead log cuts a torn tail, which nobody was promised; everything older is checked here. Each entry carries a
+CRC over all of itself, and one state row says which entries there must be. What is missing or altered is reported, never
+served, and the log never silently becomes shorter.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from discovery.raft.errors import InvariantViolated
+from discovery.raft.messages import Entry, EntryKind, HardState, SnapshotMeta
+
+from .errors import CorruptLog, DataDirectoryLocked, StorageFailed
+from .files import fsync_dir, make_directory
+from .wal import check_wal
+
+FORMAT_VERSION = b"1"
+CHECKPOINT_PAGES = 4000
+
+SCHEMA = (
+    "CREATE TABLE entries (idx INTEGER PRIMARY KEY, term INTEGER NOT NULL, kind INTEGER NOT NULL, data BLOB NOT NULL,"
+    " crc INTEGER NOT NULL)",
+    "CREATE TABLE state (id INTEGER PRIMARY KEY CHECK (id = 1), term INTEGER NOT NULL, vote TEXT NOT NULL,"
+    " base_index INTEGER NOT NULL, last_index INTEGER NOT NULL, crc INTEGER NOT NULL)",
+    "CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLog:
+    """What a load found: `entries` follow `base_index`, up to which the log was deleted."""
+
+    hard_state: HardState
+    base_index: int
+    entries: list[Entry]
+
+
+class LogStore:
+    """The log of one server. It may be used from any thread, but from one at a time."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens or creates the database at `path` and locks it. Raises DataDirectoryLocked, CorruptLog, StorageFailed."""
+        self.path = path
+        self._hard_state = HardState()
+        self._base_index = 0
+        self._last_index = 0
+        self._broken = False
+        make_directory(path.parent)
+        self._lock = _lock(path.with_name(path.name + ".lock"))
+        try:
+            self._database = self._open()
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    @property
+    def last_index(self) -> int:
+        return self._last_index
+
+    def load(self) -> StoredLog:
+        """Everything stored, verified. Raises CorruptLog, which names the first entry that is missing or altered."""
+        try:
+            rows = self._database.execute("SELECT idx, term, kind, data, crc FROM entries ORDER BY idx")
+            entries = [self._verified(expected, row) for expected, row in enumerate(rows, self._base_index + 1)]
+        except sqlite3.Error as error:
+            raise CorruptLog(self.path, None, str(error)) from error
+        if self._base_index + len(entries) != self._last_index:
+            raise CorruptLog(self.path, self._base_index + len(entries) + 1, f"the log must reach {self._last_index}")
+        return StoredLog(self._hard_state, self._base_index, entries)
+
+    def append(self, entries: Sequence[Entry], hard_state: HardState | None) -> None:
+        """Replaces the log from the first of `entries` on, and term and vote if given, durably and as one.
+
+        Raises StorageFailed: nothing more may be done with this store or on its behalf.
+        """
+        first = entries[0].index if entries else self._last_index + 1
+        if not self._base_index < first <= self._last_index + 1:
+            raise InvariantViolated(f"append at {first} to a log of {self._base_index + 1}..{self._last_index}")
+        with self._transaction() as database:
+            if first <= self._last_index:
+                database.execute("DELETE FROM entries WHERE idx >= ?", (first,))
+            database.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?)", map(_row, entries))
+            self._last_index = first - 1 + len(entries)
+            self._hard_state = hard_state or self._hard_state
+            self._write_state()
+
+    def compact(self, up_to: int) -> None:
+        """Deletes the entries up to `up_to`, which a durable snapshot covers. Raises StorageFailed."""
+        if up_to > self._last_index:
+            raise InvariantViolated(f"compaction to {up_to} of a log that ends at {self._last_index}")
+        if up_to <= self._base_index:
+            return
+        with self._transaction() as database:
+            database.execute("DELETE FROM entries WHERE idx <= ?", (up_to,))
+            self._base_index = up_to
+            self._write_state()
+
+    def reset(self, meta: SnapshotMeta) -> None:
+        """Deletes all entries: the log goes on after the durable snapshot `meta`. Raises StorageFailed."""
+        with self._transaction() as database:
+            database.execute("DELETE FROM entries")
+            self._base_index = self._last_index = meta.index
+            self._write_state()
+
+    def get_meta(self, key: str) -> bytes | None:
+        """A value kept beside the log, such as the node id."""
+        row = self._database.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def set_meta(self, key: str, value: bytes) -> None:
+        """Keeps `value` durably. Raises StorageFailed."""
+        with self._transaction() as database:
+            database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def close(self) -> None:
+        """Gives up the lock; what was written stays durable. May be called twice."""
+        if self._lock >= 0:
+            self._database.close()
+            os.close(self._lock)
+            self._lock = -1
+
+    def _open(self) -> sqlite3.Connection:
+        check_wal(self.path)
+        database = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        try:
+            self._configure(database)
+            if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'state'").fetchone():
+                _create(database, self.path)
+            self._read_state(database)
+        except sqlite3.DatabaseError as error:
+            database.close()
+            full_or_broken = isinstance(error, sqlite3.OperationalError)
+            raise (StorageFailed(str(error)) if full_or_broken else CorruptLog(self.path, None, str(error))) from error
+        except CorruptLog:
+            database.close()
+            raise
+        return database
+
+    def _configure(self, database: sqlite3.Connection) -> None:
+        """Exclusive mode needs no shared memory file; FULL is one fsync a transaction."""
+        database.execute("PRAGMA locking_mode = EXCLUSIVE")
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = FULL")
+        database.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+
+    def _read_state(self, database: sqlite3.Connection) -> None:
+        row = database.execute("SELECT term, vote, base_index, last_index, crc FROM state").fetchone()
+        version = database.execute("SELECT value FROM meta WHERE key = 'format'").fetchone()
+        if version is None or bytes(version[0]) != FORMAT_VERSION:
+            raise CorruptLog(self.path, None, f"format {version and version[0]!r} is not {FORMAT_VERSION!r}")
+        if row is None or _state_crc(*row[:4]) != row[4]:
+            raise CorruptLog(self.path, None, "term and vote are lost")
+        self._hard_state = HardState(row[0], row[1])
+        self._base_index, self._last_index = row[2], row[3]
+
+    def _write_state(self) -> None:
+        values = (self._hard_state.term, self._hard_state.vote, self._base_index, self._last_index)
+        self._database.execute(
+            "UPDATE state SET term = ?, vote = ?, base_index = ?, last_index = ?, crc = ?", (*values, _state_crc(*values))
+        )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """One durable write. After a failure the disk's content is anybody's guess: no other write is tried, ever."""
+        if self._broken:
+            raise StorageFailed(f"{self.path}: an earlier write failed")
+        self._broken = True
+        try:
+            self._database.execute("BEGIN IMMEDIATE")
+            yield self._database
+            self._database.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise StorageFailed(f"{self.path}: {error}") from error
+        self._broken = False
+
+    def _verified(self, expected: int, row: tuple[int, int, int, bytes, int]) -> Entry:
+        index, term, kind, data, crc = row
+        if index != expected:
+            raise CorruptLog(self.path, expected, f"the next entry found is {index}")
+        if not isinstance(data, bytes) or _entry_crc(index, term, kind, data) != crc:
+            raise CorruptLog(self.path, index, "checksum mismatch")
+        return Entry(index, term, EntryKind(kind), data)
+
+
+def _lock(path: Path) -> int:
+    """Locks for as long as the returned descriptor is open."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        owner = os.pread(descriptor, 20, 0).decode(errors="replace")
+        os.close(descriptor)
+        raise DataDirectoryLocked(f"{path.parent} is in use by process {owner or 'unknown'}") from error
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+    return descriptor
+
+
+def _create(database: sqlite3.Connection, path: Path) -> None:
+    database.execute("BEGIN IMMEDIATE")
+    for statement in SCHEMA:
+        database.execute(statement)
+    database.execute("INSERT INTO meta VALUES ('format', ?)", (FORMAT_VERSION,))
+    database.execute("INSERT INTO state VALUES (1, 0, '', 0, 0, ?)", (_state_crc(0, "", 0, 0),))
+    database.execute("COMMIT")
+    fsync_dir(path.parent)
+
+
+def _row(entry: Entry) -> tuple[int, int, int, bytes, int]:
+    crc = _entry_crc(entry.index, entry.term, entry.kind, entry.data)
+    return entry.index, entry.term, int(entry.kind), entry.data, crc
+
+
+def _entry_crc(index: int, term: int, kind: int, data: bytes) -> int:
+    return zlib.crc32(data, zlib.crc32(struct.pack("<qqq", index, term, kind)))
+
+
+def _state_crc(term: int, vote: str, base_index: int, last_index: int) -> int:
+    return zlib.crc32(vote.encode(), zlib.crc32(struct.pack("<qqq", term, base_index, last_index)))

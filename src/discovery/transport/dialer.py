@@ -1,0 +1,65 @@
+"""Opens connections to the server port of other agents, under TLS where the options ask for it."""
+
+import asyncio
+import socket
+from typing import TypeVar
+
+from .connection import WRITE_TIMEOUT, Connection
+from .first_bytes import TLS
+from .tls import Tls
+
+C = TypeVar("C", bound=Connection)
+
+
+class Dialer:
+    """`bind_address`, if given, is where connections come from; `timeout` is seconds, handshake included."""
+
+    def __init__(self, tls: Tls | None = None, *, bind_address: str = "", timeout: float = 10.0) -> None:
+        self._tls = tls
+        self._bind_address = bind_address
+        self._timeout = timeout
+
+    async def dial(self, address: str, first_byte: int, connection: C, *, timeout: float | None = None) -> C:
+        """Connect to `ip:port`, say what the connection is for, hand it to `connection`. Raises OSError."""
+        context = self._tls.outgoing if self._tls else None
+        async with asyncio.timeout(self._timeout if timeout is None else timeout):
+            sock = await self._connect(address)
+            try:
+                if context is not None:
+                    await asyncio.get_running_loop().sock_sendall(sock, bytes([TLS]))
+                await asyncio.get_running_loop().create_connection(
+                    lambda: connection,
+                    sock=sock,
+                    ssl=context,
+                    server_hostname=self._tls.server_name if self._tls and context else None,
+                )
+            except BaseException:
+                sock.close()
+                raise
+        connection.transport.write(bytes([first_byte]))
+        return connection
+
+    async def _connect(self, address: str) -> socket.socket:
+        loop = asyncio.get_running_loop()
+        host, _, port = address.rpartition(":")
+        family, kind, protocol, _, target = (await loop.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM))[0]
+        sock = socket.socket(family, kind, protocol)
+        try:
+            prepare_socket(sock)
+            if self._bind_address:
+                sock.bind((self._bind_address, 0))
+            await loop.sock_connect(sock, target)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+
+def prepare_socket(sock: socket.socket) -> None:
+    """Options of every TCP connection of the server port."""
+    sock.setblocking(False)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        # Without it, bytes sent to a host that vanished are repeated for a quarter of an hour before we hear of it.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(WRITE_TIMEOUT * 1000))
