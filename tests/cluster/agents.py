@@ -93,7 +93,9 @@ class Agent:
         except ValueError:
             return data
 
-    def exchange(self, method: str, path: str, body: object = None, *, timeout: float = 15.0) -> tuple[int, dict[str, str], bytes]:
+    def exchange(
+        self, method: str, path: str, body: object = None, *, timeout: float = 15.0
+    ) -> tuple[int, dict[str, str], bytes]:
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"http://{self.address}:{HTTP_PORT}{path}", data=data, method=method)
         with urllib.request.urlopen(request, timeout=timeout) as response:

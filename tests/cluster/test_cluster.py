@@ -149,7 +149,7 @@ def test_a_blocking_query_on_a_follower_wakes_for_its_key_alone(cluster: Cluster
 
 
 def test_the_log_is_cut_by_snapshots_and_a_late_follower_gets_one(tmp_path: Path) -> None:
-    flags = ["-hcl=raft_snapshot_threshold = 50 raft_snapshot_interval = \"200ms\" raft_trailing_logs = 10"]
+    flags = ['-hcl=raft_snapshot_threshold = 50 raft_snapshot_interval = "200ms" raft_trailing_logs = 10']
     with running(Cluster(tmp_path, 3, flags=flags)) as cluster:
         late = cluster.followers()[0]
         late.kill()

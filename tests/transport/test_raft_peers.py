@@ -184,6 +184,16 @@ async def test_a_peer_that_does_not_read_is_bounded_and_reported() -> None:
         await one.peers.close()
 
 
+async def test_nothing_is_sent_after_closing() -> None:
+    one, two = Server("one"), Server("two")
+    async with running(two) as address:
+        await one.peers.close()
+        one.peers.send(address, b"late")
+        assert not any("_dial" in repr(task) for task in asyncio.all_tasks())
+        assert not one.unreachable
+        assert not two.heard
+
+
 async def test_a_forgotten_peer_is_disconnected_without_a_report() -> None:
     one, two = Server("one"), Server("two")
     async with running(two) as address:

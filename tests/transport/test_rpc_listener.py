@@ -4,10 +4,12 @@ import asyncio
 import random
 import struct
 import tracemalloc
+from collections.abc import Callable
 
 import pytest
 
 from discovery.transport import first_bytes
+from discovery.transport.connection import Connection
 from discovery.transport.first_bytes import RPC, RPC_MULTIPLEXED
 from discovery.transport.listener import Listener
 from discovery.transport.rpc_server import RpcServer
@@ -20,7 +22,7 @@ async def peers(method: str, request: object) -> object:
     return []
 
 
-def protocols() -> dict[int, object]:
+def protocols() -> dict[int, Callable[[], Connection]]:
     server = RpcServer(peers, METHODS)
     return {RPC: server.single, RPC_MULTIPLEXED: server.multiplexed}
 

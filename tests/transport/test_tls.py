@@ -6,6 +6,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,7 +40,7 @@ class Setup:
         self.client = self.authority.issue("client", "client.dc1.consul")
         self.foreign = self.stranger.issue("foreign", SERVER)
 
-    def tls(self, pair: tuple[str, str] | None, **flags: bool) -> Tls:
+    def tls(self, pair: tuple[str, str] | None, **flags: Any) -> Tls:
         cert_file, key_file = pair or ("", "")
         return Tls(TlsOptions(ca_file=self.authority.file, cert_file=cert_file, key_file=key_file, **flags))
 
@@ -50,7 +51,7 @@ def setup(tmp_path_factory: pytest.TempPathFactory) -> Setup:
 
 
 @asynccontextmanager
-async def serving(tls: Tls, **options: float) -> AsyncIterator[str]:
+async def serving(tls: Tls, **options: Any) -> AsyncIterator[str]:
     server = RpcServer(peers, METHODS)
     protocols = {RPC: server.single, RPC_MULTIPLEXED: server.multiplexed, RAFT: server.single}
     async with listening(Listener(protocols, tls, **options)) as address:

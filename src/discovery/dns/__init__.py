@@ -1,0 +1,1 @@
+"""The DNS door: names of services, nodes and prepared queries, answered as Consul answers them."""

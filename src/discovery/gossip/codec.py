@@ -27,6 +27,12 @@ MAX_STREAM: Final = 40 << 20
 COMPOUND_OVERHEAD: Final = 2
 """Bytes of a compound header, and of each part's length."""
 
+MAX_ITEMS: Final = 1024
+"""Entries of any one map or list in a packet."""
+
+UNPACK_ERRORS: Final = (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException)
+"""What the library raises for bytes which are no msgpack."""
+
 _LZW: Final = 0
 _MAX_PARTS: Final = 255
 _LEFT_OUT_WHEN_EMPTY: Final = ("SourceAddr", "SourceNode", "SourcePort")
@@ -59,19 +65,30 @@ def _plain(message: Wire) -> dict[str, object]:
     return plain
 
 
-def unpack(data: bytes, form: type[T]) -> T:
+def unpack(data: bytes, form: type[T], max_items: int = MAX_ITEMS) -> T:
     """One struct; bytes behind it are ignored, as Go's decoder does. Raises `MalformedMessage`."""
-    return from_plain(unpack_plain(data), form)
+    return from_plain(unpack_plain(data, max_items), form)
 
 
-def unpack_plain(data: bytes) -> Any:
-    """One untyped value, text as bytes. Raises `MalformedMessage`."""
+def unpack_plain(data: bytes, max_items: int = MAX_ITEMS) -> Any:
+    """One untyped value, text as bytes; no map or list may have more than `max_items`. Raises `MalformedMessage`."""
     try:
-        return msgpack.unpackb(data, raw=True, strict_map_key=False)
+        return msgpack.unpackb(data, raw=True, strict_map_key=False, max_array_len=max_items, max_map_len=max_items)
     except msgpack.ExtraData as extra:
         return extra.unpacked
-    except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException) as error:
+    except UNPACK_ERRORS as error:
         raise MalformedMessage(f"no msgpack: {error or type(error).__name__}") from error
+
+
+def unpack_leading(data: bytes, form: type[T]) -> tuple[T, bytes]:
+    """One struct and the bytes behind it. Raises `MalformedMessage`."""
+    try:
+        msgpack.unpackb(data, raw=True, strict_map_key=False, max_array_len=MAX_ITEMS, max_map_len=MAX_ITEMS)
+    except msgpack.ExtraData as extra:
+        return from_plain(extra.unpacked, form), bytes(extra.extra)
+    except UNPACK_ERRORS as error:
+        raise MalformedMessage(f"no msgpack: {error or type(error).__name__}") from error
+    raise MalformedMessage(f"nothing follows the {form.__name__}")
 
 
 def from_plain(value: Any, form: type[T]) -> T:
@@ -118,21 +135,25 @@ def _reader(form: Any) -> _Reader:
         return _mapping(*arguments)
     if origin is types.UnionType:
         return _reader(arguments[0])
-    if form in _SCALARS:
-        return _exactly(form)
-    return _text if form is str else _struct_reader(form)
+    return _SCALARS.get(form) or _struct_reader(form)
 
 
-_SCALARS: Final = (bytes, bool)
+def _bytes(value: Any) -> bytes:
+    if type(value) is not bytes:
+        raise MalformedMessage(f"{type(value).__name__} instead of bytes")
+    return value
 
 
-def _exactly(form: type) -> _Reader:
-    def scalar(value: Any) -> Any:
-        if type(value) is not form:
-            raise MalformedMessage(f"{type(value).__name__} instead of {form.__name__}")
-        return value
+def _boolean(value: Any) -> bool:
+    if type(value) is not bool:
+        raise MalformedMessage(f"{type(value).__name__} instead of a truth value")
+    return value
 
-    return scalar
+
+def _number(value: Any) -> float:
+    if type(value) not in (float, int):
+        raise MalformedMessage(f"{type(value).__name__} instead of a number")
+    return float(value)
 
 
 def _unsigned(limit: int) -> _Reader:
@@ -151,6 +172,9 @@ def _text(value: Any) -> str:
         return value.decode()
     except UnicodeDecodeError:
         raise MalformedMessage(f"text that is not UTF-8: {value[:40]!r}") from None
+
+
+_SCALARS: Final[dict[Any, _Reader]] = {bytes: _bytes, bool: _boolean, float: _number, str: _text}
 
 
 def _sequence(form: Any) -> _Reader:

@@ -7,11 +7,13 @@ are the additional data; packets have none.
 
 import random
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from .codec import deflate
 from .messages import Kind
 
 OVERHEAD: Final = 29
@@ -44,6 +46,7 @@ class Keyring:
         if not self._ciphers:
             raise KeyRefused("a keyring needs at least one key")
 
+    @property
     def keys(self) -> list[bytes]:
         return list(self._ciphers)
 
@@ -113,3 +116,25 @@ def _without_padding(plain: bytes) -> bytes:
     if not 1 <= padding <= _BLOCK or len(plain) % _BLOCK:
         raise CannotDecrypt("wrong padding")
     return plain[:-padding]
+
+
+@dataclass(slots=True)
+class Protection:
+    """Whether and how gossip is encrypted and compressed. Verifying is turned off only to introduce encryption."""
+
+    rng: random.Random
+    keyring: Keyring | None = None
+    verify_incoming: bool = True
+    verify_outgoing: bool = True
+    compress: bool = False
+
+    @property
+    def encrypts(self) -> bool:
+        return self.keyring is not None and self.verify_outgoing
+
+    def seal_stream(self, message: bytes) -> bytes:
+        if self.compress:
+            message = deflate(message)
+        if self.keyring is not None and self.encrypts:
+            return self.keyring.seal_stream(message, self.rng)
+        return message

@@ -1,7 +1,6 @@
 """One request in hand: what handlers need of it, each part worked out when asked for."""
 
-from collections.abc import Mapping
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 from aiohttp import StreamReader
 from aiohttp.web import BaseRequest
@@ -15,6 +14,7 @@ from discovery.model.requests import QueryMeta, QueryOptions, QuerySource
 from .cache import ReadCache
 from .decoding import DecodeError, Decoder
 from .encoding import JSON, Reply, meta_headers, to_json
+from .meter import Metrics
 from .options import HttpOptions
 from .params import NO_PARAMS, Params, read_options
 
@@ -23,13 +23,6 @@ T = TypeVar("T")
 MAX_BODY: Final = 16 * 1024 * 1024
 """Bytes of a body that has no limit of its own in Consul."""
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-
-class Metrics(Protocol):
-    """Where `agent/metrics` gets its answer."""
-
-    def as_json(self) -> Mapping[str, object]: ...
-    def as_prometheus(self) -> bytes: ...
 
 
 class Api:
@@ -75,7 +68,7 @@ class Call:
         if token := self.params.get("token"):
             return token
         headers = self.request.headers
-        if token := headers.get("X-Consul-Token"):
+        if token := headers.get("X-Consul-Token", ""):
             return token
         scheme, _, token = headers.get("Authorization", "").partition(" ")
         if scheme == "Bearer" and token:

@@ -7,7 +7,7 @@ nanoseconds, bytes are base64, what follows the JSON value is ignored. A plan is
 import base64
 import binascii
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import NoneType, UnionType
 from typing import Any, Final, Generic, TypeVar, Union, get_args, get_origin
 
@@ -24,18 +24,31 @@ Convert = Callable[[Any, str], Any]
 _GO_NAMES: Final = {bool: "bool", int: "number", float: "number", str: "string", list: "array", dict: "object"}
 _WHITESPACE: Final = " \t\r\n"
 _MAX_DIGITS: Final = 40
+_SYNTAX_ERRORS: Final = {
+    "Expecting value": "looking for beginning of value",
+    "Expecting property name": "looking for beginning of object key string",
+    "Expecting ':'": "after object key",
+    "Expecting ','": "after object key:value pair",
+}
+"""How the JSON module's messages begin -> how Go says it."""
 
 
 class DecodeError(ValueError):
     """A body that does not fit; the message is Go's, without what the endpoint puts before it."""
 
 
-class Rules(msgspec.Struct, frozen=True):
-    """How one record type is read at one endpoint. `aliases`: further names, lower-case -> field; `hidden`: fields that
-    do not exist there."""
+class UnknownField(DecodeError):
+    def __init__(self, field: str) -> None:
+        super().__init__(f"json: unknown field {go_quote(field)}")
+        self.field = field
 
-    aliases: Mapping[str, str] = {}
-    hidden: frozenset[str] = frozenset()
+
+class Rules(msgspec.Struct, frozen=True):
+    """How one record type is read at one endpoint. `snake_case` names the fields that may also be spelt as in configuration
+    files; `hidden` those that do not exist there."""
+
+    snake_case: Collection[str] = ()
+    hidden: Collection[str] = ()
     ignore_unknown: bool = False
 
 
@@ -64,12 +77,14 @@ class Decoder(Generic[T]):
             return simple
         origin = get_origin(kind)
         if origin in (Union, UnionType):
-            (inner,) = (arg for arg in get_args(kind) if arg is not NoneType)
+            (inner,) = (arg for arg in get_args(kind) if arg not in (NoneType, msgspec.UnsetType))
             return _optional(self._plan(inner), Duration if inner is Duration else None)
         if origin is list:
-            return _list_of(self._plan(get_args(kind)[0]))
+            (element,) = get_args(kind)
+            return _list_of(self._plan(element), f"[]{_go_type(element)}")
         if origin is dict:
-            return _dict_of(self._plan(get_args(kind)[1]))
+            element = get_args(kind)[1]
+            return _dict_of(self._plan(element), f"map[string]{_go_type(element)}")
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
             return self._record_plan(kind)
         raise AssertionError(f"no decoding plan for {kind!r}")
@@ -80,10 +95,11 @@ class Decoder(Generic[T]):
             fields: dict[str, tuple[str, str, Convert]] = {}
             self._plans[kind] = _record_of(kind, fields, rules.ignore_unknown)
             for field in msgspec.structs.fields(kind):
-                if field.name not in rules.hidden:
-                    fields[field.encode_name.lower()] = (field.name, field.encode_name, self._plan(field.type))
-            for alias, name in rules.aliases.items():
-                fields[alias] = next(plan for plan in fields.values() if plan[0] == name)
+                if field.name in rules.hidden:
+                    continue
+                fields[field.encode_name.lower()] = plan = (field.name, field.encode_name, self._plan(field.type))
+                if field.name in rules.snake_case:
+                    fields[field.name] = plan
         return self._plans[kind]
 
 
@@ -99,7 +115,7 @@ def _record_of(kind: type[msgspec.Struct], fields: Mapping[str, tuple[str, str, 
             if plan is not None:
                 found[plan[0]] = plan[2](item, plan[1])
             elif not ignore_unknown:
-                raise DecodeError(f"json: unknown field {go_quote(key)}")
+                raise UnknownField(key)
         return kind(**found)
 
     return convert
@@ -115,23 +131,27 @@ def _optional(inner: Convert, zero_is_absent: type | None) -> Convert:
     return convert
 
 
-def _list_of(inner: Convert) -> Convert:
+def _go_type(kind: Any) -> str:
+    return {str: "string", object: "interface {}"}.get(kind, getattr(kind, "__name__", str(kind)))
+
+
+def _list_of(inner: Convert, go_type: str) -> Convert:
     def convert(value: Any, name: str) -> Any:
         if value is None:
             return []
         if type(value) is not list:
-            raise _wrong_type(value, name, "[]")
+            raise _wrong_type(value, name, go_type)
         return [inner(item, name) for item in value]
 
     return convert
 
 
-def _dict_of(inner: Convert) -> Convert:
+def _dict_of(inner: Convert, go_type: str) -> Convert:
     def convert(value: Any, name: str) -> Any:
         if value is None:
             return {}
         if type(value) is not dict:
-            raise _wrong_type(value, name, "map")
+            raise _wrong_type(value, name, go_type)
         return {clean_text(key): inner(item, name) for key, item in value.items()}
 
     return convert
@@ -148,11 +168,11 @@ def _text(value: Any, name: str) -> str:
 def _integer(value: Any, name: str) -> int:
     if value is None:
         return 0
-    if type(value) is not int:
-        raise _wrong_type(value, name, "int")
-    if not -(2**63) <= value < 2**64:
+    if type(value) is int and -(2**63) <= value < 2**64:
+        return value
+    if type(value) in (int, float):
         raise DecodeError(f"json: cannot unmarshal number {value} into Go struct field .{name} of type int")
-    return value
+    raise _wrong_type(value, name, "int")
 
 
 def _number(value: Any, name: str) -> float:
@@ -237,19 +257,18 @@ def parse_json(body: bytes) -> Any:
     try:
         value, _ = _json.raw_decode(text)
     except json.JSONDecodeError as error:
-        raise DecodeError(_go_syntax_error(text, error.pos)) from None
+        raise DecodeError(_go_syntax_error(text, error)) from None
     except RecursionError:
         raise DecodeError("exceeded max depth") from None
     return value
 
 
-def _go_syntax_error(text: str, position: int) -> str:
-    if position >= len(text):
+def _go_syntax_error(text: str, error: json.JSONDecodeError) -> str:
+    if error.pos >= len(text):
         return "unexpected EOF"
-    what = "looking for beginning of value" if position == 0 else "in JSON"
-    return f"invalid character {_go_rune(text[position])} {what}"
+    what = next((go for start, go in _SYNTAX_ERRORS.items() if error.msg.startswith(start)), "in JSON")
+    return f"invalid character {_go_rune(text[error.pos])} {what}"
 
 
 def _go_rune(character: str) -> str:
     return "'\\''" if character == "'" else f"'{character}'"
-

@@ -17,6 +17,7 @@ import msgspec
 from discovery.model.delegate import Watch
 from discovery.model.duration import Duration
 from discovery.model.requests import QueryMeta
+from discovery.telemetry import Sample
 
 JSON: Final = b"Content-Type: application/json\r\n"
 ERROR_TEXT: Final = b"Content-Type: text/plain; charset=utf-8\r\n"
@@ -28,7 +29,8 @@ _MILLISECOND: Final = 10**6
 
 
 class Reply(msgspec.Struct, gc=False):
-    """What a handler answers. `content_type` and `extra` are whole header lines; with a `watch` the answer may be kept."""
+    """What a handler answers. `content_type` and `extra` are whole header lines; with a `watch` the answer may be kept, and
+    is counted in `sample` whenever it is sent again."""
 
     status: int = 200
     body: bytes = b""
@@ -37,6 +39,7 @@ class Reply(msgspec.Struct, gc=False):
     watch: Watch | None = None
     close: bool = False
     compressible: bool = True
+    sample: Sample | None = None
 
 
 def _other_types(value: Any) -> Any:

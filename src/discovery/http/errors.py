@@ -14,9 +14,9 @@ def bad_request(text: str) -> InvalidRequest:
     return InvalidRequest(f"Bad request: {text}")
 
 
-def text_reply(status: int, text: str, *, extra: bytes = b"") -> Reply:
+def text_reply(status: int, text: str, *, extra: bytes = b"", close: bool = False) -> Reply:
     """A plain-text answer; without text also without a type."""
-    return Reply(status, text.encode("utf-8", "replace"), ERROR_TEXT if text else NO_TYPE, extra, close=status == 413)
+    return Reply(status, text.encode("utf-8", "replace"), ERROR_TEXT if text else NO_TYPE, extra, close=close or status == 413)
 
 
 def error_reply(error: DiscoveryError, *, with_meta: bool) -> Reply:

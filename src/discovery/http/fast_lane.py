@@ -10,18 +10,22 @@ anything else (pipelining, a split head, a chunked body) the connection stays on
 """
 
 import asyncio
+import logging
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 from aiohttp import StreamReader
-from aiohttp.web import RequestHandler, Server
+from aiohttp.web import BaseRequest, RequestHandler, Response, Server, StreamResponse
 
 from discovery.model.delegate import Watch
+from discovery.telemetry import Sample
 
 from .encoding import date_line, render
 from .errors import text_reply
+
+_log = logging.getLogger(__name__)
 
 _END_OF_HEAD: Final = b"\r\n\r\n"
 _REFUSAL_WAIT: Final = 5.0
@@ -34,6 +38,7 @@ class Kept(msgspec.Struct, frozen=True, gc=False):
     start: bytes
     rest: bytes
     watch: Watch
+    sample: Sample | None = None
 
 
 class KeptAnswers:
@@ -69,10 +74,6 @@ class KeptAnswers:
         self._bytes += size
         while self._bytes > self._max_bytes or len(self._entries) > self._max_entries:
             self._forget(next(iter(self._entries)))
-
-    def clear(self) -> None:
-        self._entries.clear()
-        self._bytes = 0
 
     def _forget(self, request: bytes) -> None:
         self._bytes -= _size(request, self._entries.pop(request))
@@ -163,6 +164,17 @@ class Connection(RequestHandler):
             self.transport.write(self._lane.clients.refusal(self._address))
             self.transport.close()
 
+    def handle_error(
+        self, request: BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> StreamResponse:
+        """What is no HTTP is the client's mistake, and worth a line, not a traceback."""
+        if status >= 500:
+            return super().handle_error(request, status, exc, message)
+        _log.info("bad request from %s: %s", request.remote, exc)
+        response = Response(status=status, text=message or "Bad Request")
+        response.force_close()
+        return response
+
     # --- what they ask -----------------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
@@ -216,6 +228,8 @@ class Connection(RequestHandler):
             return False
         self.transport.write(kept.start + date_line() + kept.rest)
         lane.hits += 1
+        if kept.sample is not None:
+            kept.sample.inc(0.0)
         self._request_count += 1
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         return True

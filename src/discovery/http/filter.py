@@ -16,6 +16,7 @@ Source: Consul's documentation of filtering; the texts of refusals as observed.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from types import NoneType, UnionType
 from typing import Any, Final, TypeVar, Union, get_args, get_origin
 
@@ -41,10 +42,11 @@ _MAX_LENGTH: Final = 8192
 _MAX_DEPTH: Final = 64
 _MAX_PATTERN: Final = 512
 _MAX_STEPS: Final = 10**8
+_MAX_DIGITS: Final = 19
 _NOT_SELECTABLE: Final = frozenset(
     {
         "CreateIndex", "ModifyIndex", "Definition", "Config", "Expose", "LocallyRegisteredAsSidecar", "ContentHash",
-        "DefaultAddr", "DefaultPort", "CreatedAt", "UpdatedAt", "Hash",
+        "SidecarService", "DefaultAddr", "DefaultPort", "CreatedAt", "UpdatedAt", "Hash",
     }
 )  # fmt: skip
 _BOOLS: Final = {"1": True, "t": True, "T": True, "true": True, "TRUE": True, "True": True} | {
@@ -154,9 +156,11 @@ class _Parser:
         return parts[0] if len(parts) == 1 else lambda item: all(part(item) for part in parts)
 
     def _negation(self) -> Predicate:
-        if self._accept("not"):
-            return _negated(self._term())
-        return self._term()
+        negate = False
+        while self._accept("not"):
+            negate = not negate
+        term = self._term()
+        return _negated(term) if negate else term
 
     def _term(self) -> Predicate:
         if self._accept("("):
@@ -199,8 +203,6 @@ class _Parser:
         return str(selector), selector
 
     def _selector(self) -> Selector:
-        if self._peek().kind == "string":
-            return self._pointer()
         if self._peek().kind != "name":
             raise self._unexpected("selector")
         path = [self._take().text]
@@ -214,23 +216,15 @@ class _Parser:
             else:
                 return Selector(tuple(path))
 
-    def _pointer(self) -> Selector:
-        """A selector as a quoted pointer: `"/Meta/some-key"`."""
-        text = _unquote(self._peek().text)
-        if not text.startswith("/"):
-            raise self._unexpected("selector")
-        self._next += 1
-        return Selector(tuple(text[1:].split("/")))
-
     def _test(self, operator: str, selector: Selector, value: str) -> Predicate:
         test = _field_test(self._type, selector.path, operator, selector, value)
-        return _negated(test) if operator.startswith("Not ") else test
+        return _negated(test) if "Not " in operator else test
 
 
 _OPERATORS: Final = (
     (("==",), "Equal"),
     (("!=",), "Not Equal"),
-    (("is", "not", "empty"), "Not Empty"),
+    (("is", "not", "empty"), "Is Not Empty"),
     (("is", "empty"), "Is Empty"),
     (("not", "contains"), "Not In"),
     (("contains",), "In"),
@@ -259,7 +253,7 @@ def _field_test(kind: Any, path: tuple[str, ...], operator: str, selector: Selec
         return step
     if path:
         raise FilterError(f"Selector {go_quote(str(selector))} is not valid")
-    base = operator.removeprefix("Not ").removeprefix("Is ")
+    base = operator.split()[-1]
     make = _TESTS.get((_kind_name(kind), base))
     if make is None:
         raise FilterError(f"Invalid match operator {go_quote(operator)} for selector {go_quote(str(selector))}")
@@ -285,7 +279,7 @@ def _step(kind: Any, path: tuple[str, ...], operator: str, selector: Selector, v
 
 def _any_element(test: Predicate, operator: str) -> Predicate:
     """Any element that matches. A negated operator asks for an element that fails the positive test, and is negated outside."""
-    if operator.startswith("Not "):
+    if "Not " in operator:
         return lambda items: all(test(item) for item in items or ())
     return lambda items: any(test(item) for item in items or ())
 
@@ -347,8 +341,10 @@ def _matches(value: str, _selector: Selector) -> Predicate:
 
 
 def _equals_int(value: str, selector: Selector) -> Predicate:
-    if not re.fullmatch(r"[+-]?\d{1,20}", value):
+    if not re.fullmatch(r"[+-]?[0-9]+", value):
         raise _not_coerced(value, selector, "ParseInt")
+    if len(value) > _MAX_DIGITS:
+        raise _not_coerced(value, selector, "ParseInt", "value out of range")
     number = int(value)
     return lambda item: item == number
 
@@ -368,9 +364,9 @@ def _equals_bool(value: str, selector: Selector) -> Predicate:
     return lambda item: item is wanted
 
 
-def _not_coerced(value: str, selector: Selector, parser: str) -> FilterError:
+def _not_coerced(value: str, selector: Selector, parser: str, why: str = "invalid syntax") -> FilterError:
     quoted = go_quote(value)
-    reason = f"strconv.{parser}: parsing {quoted}: invalid syntax"
+    reason = f"strconv.{parser}: parsing {quoted}: {why}"
     return FilterError(f"Failed to coerce value {quoted} for selector {go_quote(str(selector))}: {reason}")
 
 
@@ -384,7 +380,7 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
     if len(pattern) > _MAX_PATTERN:
         raise FilterError(f"Failed to compile regular expression {quoted}: longer than {_MAX_PATTERN} characters")
     try:
-        compiled = re.compile(pattern)
+        compiled = re.compile(pattern.replace(r"\z", r"\Z"), re.ASCII)
     except (re.error, OverflowError, RecursionError) as error:
         raise FilterError(f"Failed to compile regular expression {quoted}: error parsing regexp: {error}") from None
     if _repeats_something_variable(pattern) or re.search(r"\\[1-9]|\(\?[=!<(]", pattern):
@@ -397,7 +393,7 @@ def _repeats_something_variable(pattern: str) -> bool:
     plain = re.sub(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\(\?[:PimsxaLu]", lambda m: "(" if m[0][0] == "(" else "x", pattern)
     open_groups: list[bool] = []
     varies = False
-    for character, after in zip(plain, plain[1:] + " ", strict=True):
+    for character, after in pairwise(plain + " "):
         if character == "(":
             open_groups.append(varies)
             varies = False

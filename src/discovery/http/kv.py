@@ -23,11 +23,12 @@ _CONDITIONS: Final = {"cas": "cas", "acquire": "lock", "release": "unlock"}
 async def get(call: Call) -> Reply:
     if "keys" in call.params:
         return await _keys(call)
+    request = KeyRequest(key=call.rest, **call.read())
     tree = "recurse" in call.params
     if not tree and not call.rest:
         raise InvalidRequest(_MISSING_KEY)
     reply: IndexedDirEntries
-    reply, watch = await call.ask_read("KVS.List" if tree else "KVS.Get", KeyRequest(key=call.rest, **call.read()))
+    reply, watch = await call.ask_read("KVS.List" if tree else "KVS.Get", request)
     if not reply.entries:
         return Reply(404, b"", NO_TYPE, meta_headers(reply), watch)
     if "raw" in call.params and not tree:

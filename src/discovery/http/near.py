@@ -32,9 +32,7 @@ async def nearest_first(call: Call, items: list[T], node_of: Callable[[T], str])
     return sort_by_distance(items, node_of, call.near, known.coordinates)
 
 
-def sort_by_distance(
-    items: list[T], node_of: Callable[[T], str], near: str, coordinates: Iterable[NodeCoordinate]
-) -> list[T]:
+def sort_by_distance(items: list[T], node_of: Callable[[T], str], near: str, coordinates: Iterable[NodeCoordinate]) -> list[T]:
     at = {entry.node: entry.coord for entry in coordinates}
     origin = at.get(near)
     if origin is None:

@@ -33,7 +33,6 @@ class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
     filter_unprintable_paths: bool = True
     default_token: str = ""
     """The token of requests that bring none (`acl.tokens.default`)."""
-    session_ttl_min: int = 10 * 10**9
     kept_answers: int = 4096
     """Encoded answers held ready for repeated reads; 0 switches that off."""
     kept_bytes: int = 32 * KIB * KIB

@@ -9,7 +9,7 @@ from discovery.model.errors import DiscoveryError, InvalidRequest, RequestFailed
 
 from .encoding import go_quote
 
-_BAD_ESCAPE: Final = re.compile("%(?![0-9A-Fa-f]{2})")
+BAD_ESCAPE: Final = re.compile("%(?![0-9A-Fa-f]{2})")
 _UINT64_MAX: Final = 2**64 - 1
 _TRUE: Final = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 _FALSE: Final = frozenset({"0", "f", "F", "false", "FALSE", "False"})
@@ -64,7 +64,7 @@ def _unescape(text: str) -> str:
         text = text.replace("+", " ")
     if "%" not in text:
         return text
-    if _BAD_ESCAPE.search(text):
+    if BAD_ESCAPE.search(text):
         raise UndecodableQuery
     return unquote_to_bytes(text).decode("utf-8", "replace")
 

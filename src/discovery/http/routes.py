@@ -98,7 +98,7 @@ ROUTES: Final = (
     _put("/v1/agent/force-leave/", agent.force_leave),
     _put("/v1/agent/reload", agent.reload),
     _put("/v1/agent/maintenance", agent.node_maintenance),
-    _put("/v1/agent/token/", acl.agent_token),
+    _put("/v1/agent/token/", acl.disabled),
     _get("/v1/agent/services", agent.services),
     _get("/v1/agent/service/", agent.service),
     _put("/v1/agent/service/register", agent.register_service),
@@ -210,5 +210,3 @@ def request_parts(target: str) -> tuple[str, str]:
         target = "/" + target.split("://", 1)[1].partition("/")[2]
     path, _, query_string = target.partition("?")
     return path, query_string
-
-

@@ -5,6 +5,7 @@ import ipaddress
 import logging
 import os
 import stat
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, cast
@@ -18,17 +19,21 @@ from discovery.model.agent import AgentControl, LocalServices
 from discovery.model.delegate import Delegate
 from discovery.model.errors import DiscoveryError
 
-from .call import Api, Call, Metrics
+from .call import Api, Call
 from .encoding import Reply, date_line, header, render
 from .errors import error_reply, text_reply, unexpected_reply
 from .fast_lane import ApiServer, ClientLimit, Connection, Kept, KeptAnswers, Lane
+from .meter import Meter, Metrics
 from .options import HttpOptions, Listener
+from .params import BAD_ESCAPE
 from .routes import Route, Router, clean_path, decode_path, needs_cleaning, request_parts
 
 _log = logging.getLogger(__name__)
 
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _BACKLOG: Final = 1024
+_MAX_LINE: Final = 64 * 1024
+"""Bytes of a request line or header: keys and filters may be long."""
 _STOP_TIMEOUT: Final = 1.0
 """Seconds that requests in progress get when the server stops."""
 _UNQUOTED: Final = "/$&+,:;=@!*'()~"
@@ -62,6 +67,7 @@ class HttpServer:
     ) -> None:
         self._api = Api(delegate, services, agent, metrics, options)
         self._router = Router()
+        self._meter = Meter(metrics)
         self._clients = ClientLimit(options.max_connections_per_client)
         self._lane = Lane(self._new_kept(options), self._clients, delegate.leads)
         self._server: ApiServer | None = None
@@ -74,7 +80,14 @@ class HttpServer:
     async def start(self, listeners: Sequence[Listener]) -> None:
         """Listen; raises `OSError` where that is not possible, after closing what was opened."""
         if self._server is None:
-            self._server = ApiServer(self._handle, self._lane, access_log=None)
+            self._server = ApiServer(
+                self._handle,
+                self._lane,
+                access_log=None,
+                auto_decompress=False,
+                max_line_size=_MAX_LINE,
+                max_field_size=_MAX_LINE,
+            )
         try:
             for listener in listeners:
                 self._listening.append(await self._listen(self._server, listener))
@@ -167,26 +180,37 @@ class HttpServer:
             start = start.replace(b"HTTP/1.1", b"HTTP/1.0", 1)
         asked = cast(Connection, request.protocol).asked
         if reply.watch is not None and asked is not None and keep_alive:
-            self._lane.kept.keep(asked, Kept(start, rest, reply.watch))
+            self._lane.kept.keep(asked, Kept(start, rest, reply.watch, reply.sample))
         return Encoded(start + date_line() + rest, status=reply.status, keep_alive=keep_alive)
 
     async def _answer(self, request: BaseRequest) -> Reply | StreamResponse:
         raw_path, query = request_parts(request.raw_path)
         path = raw_path
         if needs_cleaning(raw_path):
+            if BAD_ESCAPE.search(raw_path):
+                return text_reply(400, "400 Bad Request", close=True)
             decoded = decode_path(raw_path)
             if decoded is None or (self._api.options.filter_unprintable_paths and not decoded.isprintable()):
                 return Reply(400)
             path = decoded if decoded.startswith("/") else "/" + decoded
             if (cleaned := clean_path(path)) != path:
-                return _moved(cleaned, query, request.method)
+                return _moved(cleaned + "/" if self._router.has_below(cleaned) else cleaned, query, request.method)
         if refusal := self._refusal(request, path):
             return refusal
         found = self._router.find(path)
         if found is None:
             return self._elsewhere(path, query, request.method)
-        route, rest = found
-        return await self._run(route, request, path, rest, query)
+        return await self._measured(*found, request, path, query)
+
+    async def _measured(self, route: Route, rest: str, request: BaseRequest, path: str, query: str) -> Reply | StreamResponse:
+        sample = self._meter.sample(request.method, route.path)
+        started = time.perf_counter()
+        reply = await self._run(route, request, path, rest, query)
+        sample.observe(time.perf_counter() - started)
+        self._meter.count_catalog(route.path, reply.status)
+        if isinstance(reply, Reply) and reply.watch is not None:
+            reply.sample = sample
+        return reply
 
     async def _run(self, route: Route, request: BaseRequest, path: str, rest: str, query: str) -> Reply | StreamResponse:
         method = request.method
@@ -238,7 +262,12 @@ def _moved(path: str, query: str, method: str) -> Reply:
 
 
 def accepts_gzip(accept_encoding: str) -> bool:
-    return "gzip" in accept_encoding and "gzip;q=0" not in accept_encoding.replace(" ", "").replace("q=0.", "q=1.")
+    """Whether `gzip` is listed, and not with a weight of zero."""
+    for coding in accept_encoding.split(",") if "gzip" in accept_encoding else ():
+        name, _, weight = coding.replace(" ", "").partition(";q=")
+        if name == "gzip":
+            return weight.strip("0.") != "" or not weight
+    return False
 
 
 def _remove_stale_socket(path: str) -> None:

@@ -1,6 +1,6 @@
 """`/v1/session/`: leases on locks."""
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -36,14 +36,14 @@ class SessionBody(Record, frozen=True, kw_only=True):
     ttl: str = always(str)
     node_checks: list[str] | None = always(nothing)
     service_checks: list[ServiceCheckRef] | None = always(nothing)
-    checks: object = msgspec.UNSET
+    checks: list[str] | msgspec.UnsetType | None = msgspec.UNSET
 
 
 _body: Final = Decoder(SessionBody, {SessionBody: Rules(ignore_unknown=True), ServiceCheckRef: Rules(ignore_unknown=True)})
 
 
 async def create(call: Call) -> Reply:
-    body = _body.convert(None) if call.request.content.at_eof() else await _decoded(call)
+    body = await _decoded(call)
     session = Session(
         name=body.name,
         node=body.node or call.api.agent.node_name,
@@ -78,8 +78,10 @@ def _lock_delay(value: object) -> int:
 
 
 def _old_checks(body: SessionBody) -> list[str] | None:
-    checks: Any = body.checks
-    return checks if isinstance(checks, list) and checks and checks != [SERF_CHECK_ID] else None
+    checks = body.checks
+    if body.node_checks is not None or not isinstance(checks, list) or checks == [SERF_CHECK_ID]:
+        return None
+    return checks or None
 
 
 def _node_checks(body: SessionBody) -> list[str]:
@@ -112,9 +114,7 @@ async def info(call: Call) -> Reply:
 
 
 async def node(call: Call) -> Reply:
-    return await _sessions(
-        call, "Session.NodeSessions", NodeSpecificRequest(node=call.need("Missing node name"), **call.read())
-    )
+    return await _sessions(call, "Session.NodeSessions", NodeSpecificRequest(node=call.need("Missing node name"), **call.read()))
 
 
 async def list_all(call: Call) -> Reply:

@@ -455,16 +455,3 @@ class RaftStatsReply(Record, frozen=True, kw_only=True):
     last_contact: str = always(str)
     last_term: int = always(int)
     last_index: int = always(int)
-
-
-class SnapshotRequest(Record, frozen=True, kw_only=True):
-    """Head of a snapshot exchange; `op` 0 saves, 1 restores."""
-
-    datacenter: str = always(str)
-    token: str = always(str)
-    allow_stale: bool = always(bool)
-    op: int = always(int)
-
-
-class SnapshotResponse(QueryMeta, frozen=True, kw_only=True):
-    error: str = always(str)

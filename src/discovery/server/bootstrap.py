@@ -75,7 +75,7 @@ class Bootstrap:
                 continue
             try:
                 peers = await self._peers_of(server.rpc_address)
-            except (OSError, Exception) as error:  # noqa: BLE001
+            except (OSError, Exception) as error:
                 self._say(f"server {server.name} ({server.rpc_address}) does not answer: {error}")
                 return
             if peers:

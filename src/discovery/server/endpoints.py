@@ -115,16 +115,17 @@ class Endpoints:
             return ServerAnswer(await handler(request))
         if getattr(request, "allow_stale", False):
             return await self._answer_stale(method, request)
+        deadline = asyncio.get_running_loop().time() + self._hold_time
         while True:
             if not self._replica.leader_ready:
-                forwarded = await self._forward(method, request)
+                forwarded = await self._forward(method, request, deadline)
                 if forwarded is not None:
                     return forwarded
             try:
                 return await self._answer_as_leader(method, request)
             except NoLeader:
-                # Office was lost before anything was done: ask whoever leads now.
-                await self._replica.leadership_changed(self._hold_time / 16)
+                # Office was lost before anything was done: ask whoever leads next.
+                await self._wait_for_leader(deadline)
 
     def collect_released_locks(self) -> None:
         """Called after each pass of apply: lock-delays begin."""
@@ -135,10 +136,8 @@ class Endpoints:
 
     # --- where to answer ---------------------------------------------------------------------------------------------
 
-    async def _forward(self, method: str, request: Any) -> ServerAnswer | None:
-        """Ask the leader, waiting for one up to the hold time. None: we became the leader meanwhile."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._hold_time
+    async def _forward(self, method: str, request: Any, deadline: float) -> ServerAnswer | None:
+        """Ask the leader, waiting for one until `deadline`. None: we became the leader meanwhile."""
         while not self._replica.leader_ready:
             address = self._replica.leader_address
             if address and not self._replica.is_leader:
@@ -146,11 +145,15 @@ class Endpoints:
                     return ServerAnswer(await self._link.call(address, method, request))
                 except NoLeader:
                     pass
-            remaining = deadline - loop.time()
-            if remaining <= 0:
-                raise NoLeader(self._no_leader_reason())
-            await self._replica.leadership_changed(min(remaining, self._hold_time / 16 * self._rng.uniform(0.1, 1)))
+            await self._wait_for_leader(deadline)
         return None
+
+    async def _wait_for_leader(self, deadline: float) -> None:
+        """Until another leader is known, or for a random sixteenth of the hold time; raises `NoLeader` after `deadline`."""
+        remaining = deadline - asyncio.get_running_loop().time()
+        if remaining <= 0:
+            raise NoLeader(self._no_leader_reason())
+        await self._replica.leadership_changed(min(remaining, self._hold_time / 16 * self._rng.uniform(0.1, 1)))
 
     async def _answer_stale(self, method: str, request: Any) -> ServerAnswer:
         if not self._replica.known_leader and self._replica.never_had_leader:

@@ -98,9 +98,7 @@ STORE_READS: Final[dict[str, StoreRead]] = {
     "KVS.Get": StoreRead(r.IndexedDirEntries, "entries", lambda s, q: _one_or_none(s.kv_get(q.key))),
     "KVS.List": StoreRead(r.IndexedDirEntries, "entries", lambda s, q: _some_or_none(s.kv_list(q.key))),
     "KVS.ListKeys": StoreRead(r.IndexedKeyList, "keys", lambda s, q: _some_or_none(s.kv_keys(q.prefix, q.seperator))),
-    "Session.Get": StoreRead(
-        r.IndexedSessions, "sessions", lambda s, q: _one_or_empty(s.session_get(q.session_id or q.session))
-    ),
+    "Session.Get": StoreRead(r.IndexedSessions, "sessions", lambda s, q: _one_or_empty(s.session_get(q.session_id or q.session))),
     "Session.List": StoreRead(r.IndexedSessions, "sessions", lambda s, q: s.session_list()),
     "Session.NodeSessions": StoreRead(r.IndexedSessions, "sessions", lambda s, q: s.node_sessions(q.node)),
     "Coordinate.ListNodes": StoreRead(r.IndexedCoordinates, "coordinates", lambda s, q: s.coordinates()),

@@ -358,9 +358,7 @@ class Replica:
         write_id, promises = ready.write_id, ready.messages_after_persist
         if ready.must_sync:
             entries, hard_state = ready.entries, ready.hard_state
-            self._writer.submit(
-                lambda: self._log_store.append(entries, hard_state), lambda: self._persisted(write_id, promises)
-            )
+            self._writer.submit(lambda: self._log_store.append(entries, hard_state), lambda: self._persisted(write_id, promises))
         else:
             self._persisted(write_id, promises)
 

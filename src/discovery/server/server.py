@@ -10,14 +10,16 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from discovery.model import commands as c
 from discovery.model import requests as r
-from discovery.model.errors import DiscoveryError, NoPathToDatacenter
+from discovery.model.delegate import Answer
+from discovery.model.errors import DiscoveryError, NoLeader, NoPathToDatacenter
 from discovery.model.methods import METHODS
-from discovery.model.records import Coordinate
+from discovery.model.records import Coordinate, Record
 from discovery.raft.core import Options as RaftOptions
 from discovery.raft.core import Raft
 from discovery.raft.messages import decode
@@ -28,11 +30,12 @@ from discovery.storage.snapshots import SnapshotStore
 from discovery.telemetry import Metrics
 from discovery.transport import first_bytes
 from discovery.transport.dialer import Dialer
-from discovery.transport.forwarder import LeaderForwarder
+from discovery.transport.forwarder import LeaderForwarder, told_plainly
 from discovery.transport.listener import Listener
 from discovery.transport.raft_peers import RaftPeers
 from discovery.transport.rpc_client import RpcPool
 from discovery.transport.rpc_server import RpcServer
+from discovery.transport.snapshot_rpc import SnapshotServer, restore_snapshot, save_snapshot
 from discovery.transport.tls import Tls
 from discovery.wire import archive
 
@@ -44,7 +47,7 @@ from .log_writer import LogWriter
 from .members import Member, join_host_port
 from .operator import OperatorEndpoints
 from .replica import Replica
-from .snapshotting import Snapshotting, SnapshotPolicy
+from .snapshotting import SnapshotPolicy, Snapshotting
 from .writes import WritePolicy
 
 _RESTORE_CHUNK = 256 * 1024
@@ -114,7 +117,7 @@ class Server:
             rng=random.Random(rng.random()),
             now=loop.time(),
         )
-        dialer = Dialer(tls)
+        self._dialer = dialer = Dialer(tls)
         self.pool = RpcPool(METHODS, dialer)
         self._peers = RaftPeers(
             options.node_id,
@@ -154,9 +157,7 @@ class Server:
             peers_of=self._peers_of,
             log=log,
         )
-        self.blocking = BlockingQueries(
-            self.store, rng, default_wait=options.default_query_time, max_wait=options.max_query_time
-        )
+        self.blocking = BlockingQueries(self.store, rng, default_wait=options.default_query_time, max_wait=options.max_query_time)
         self.endpoints = Endpoints(
             datacenter=options.datacenter,
             replica=self.replica,
@@ -191,6 +192,7 @@ class Server:
                 first_bytes.RPC: rpc.single,
                 first_bytes.RPC_MULTIPLEXED: rpc.multiplexed,
                 first_bytes.RAFT: self._peers.incoming,
+                first_bytes.SNAPSHOT: SnapshotServer(self).connection,
             },
             tls,
             handshake_timeout=options.rpc_handshake_timeout,
@@ -230,6 +232,17 @@ class Server:
         if heir is not None:
             self.replica.transfer_leadership(heir)
             await self.replica.leadership_changed(5.0)
+
+    # --- the seam: what `model.delegate.Delegate` asks ---------------------------------------------------------------
+
+    async def call(self, method: str, request: Record) -> Any:
+        return await self.endpoints.call(method, request)
+
+    async def ask(self, method: str, request: Record) -> Answer:
+        return await self.endpoints.ask(method, request)
+
+    def leads(self) -> bool:
+        return self.endpoints.leads()
 
     # --- gossip's news -----------------------------------------------------------------------------------------------
 
@@ -276,11 +289,20 @@ class Server:
 
     # --- snapshots for operators -------------------------------------------------------------------------------------
 
+    def _leader_for_snapshot(self) -> str:
+        if not self.replica.leader_address:
+            raise NoLeader(self._bootstrap.waiting_for)
+        return self.replica.leader_address
+
     async def save_snapshot(self, *, datacenter: str, token: str, stale: bool) -> tuple[bytes, r.QueryMeta]:
-        del token
         if datacenter not in ("", self._options.datacenter):
             raise NoPathToDatacenter
         if not stale:
+            if not self.replica.is_leader:
+                asking = save_snapshot(
+                    self._dialer, self._leader_for_snapshot(), datacenter=self._options.datacenter, token=token, stale=False
+                )
+                return await told_plainly(asking)
             await self.replica.read_barrier()
         meta, index = self.replica.describe_snapshot(), self.store.index
         view = self.store.capture()
@@ -305,9 +327,12 @@ class Server:
 
     async def restore_snapshot(self, data: bytes, *, datacenter: str, token: str) -> None:
         """Verify the archive, then send its state through the log in pieces, so that all servers switch at one index."""
-        del token
         if datacenter not in ("", self._options.datacenter):
             raise NoPathToDatacenter
+        if not self.replica.is_leader:
+            leader = self._leader_for_snapshot()
+            await told_plainly(restore_snapshot(self._dialer, leader, data, datacenter=self._options.datacenter, token=token))
+            return
         _, state = await asyncio.to_thread(archive.unpack, data)
         await asyncio.to_thread(StateStore().restore, [state])
         restore_id = str(uuid.uuid4())

@@ -7,8 +7,8 @@ time. Source: Consul's documented client behaviour (server rotation, RPC hold ti
 
 import asyncio
 import random
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -25,6 +25,8 @@ from discovery.model.methods import METHODS
 from discovery.model.records import Record
 
 from .rpc_client import ConnectionLost, RpcError, RpcPool
+
+T = TypeVar("T")
 
 _CALL_MARGIN = 10.0
 """Seconds beyond a blocking query's wait before a call counts as lost."""
@@ -170,3 +172,13 @@ def refusal_of(text: str) -> DiscoveryError:
     if "No cluster leader" in text:
         return NoLeader()
     return RemoteError(text)
+
+
+async def told_plainly(asking: Awaitable[T]) -> T:
+    """The result of an exchange with another server, its failures as `DiscoveryError`."""
+    try:
+        return await asking
+    except RpcError as error:
+        raise refusal_of(error.text) from None
+    except ConnectionLost as lost:
+        raise RequestFailed(f"rpc error getting client: {lost}") from None

@@ -72,15 +72,18 @@ class RaftPeers:
         self._max_back_off = max_back_off
         self._max_buffer = max_buffer
         self._peers: dict[str, _Peer] = {}
+        self._closed = False
 
     def incoming(self) -> Connection:
         """A connection on which a peer speaks, for byte 0xD1 of the server port."""
         return _Incoming(self._cluster, self._on_messages, self._receive_snapshot)
 
     def send(self, address: str, frame: bytes) -> None:
-        """Send an encoded message soon, or drop it and report the peer; never waits."""
+        """Send an encoded message soon, or drop it and report the peer; never waits. After `close` nothing is sent."""
         if len(frame) > MAX_FRAME:
             raise AssertionError(f"Raft message of {len(frame)} bytes, at most {MAX_FRAME}")
+        if self._closed:
+            return
         peer = self._peers.get(address)
         if peer is None:
             peer = self._peers[address] = _Peer(address)
@@ -119,6 +122,7 @@ class RaftPeers:
 
     async def close(self) -> None:
         """Close all connections to peers; those they made to us are the listener's to close."""
+        self._closed = True
         peers = list(self._peers.values())
         self._peers.clear()
         dials = [peer.dial for peer in peers if peer.dial is not None]

@@ -168,7 +168,7 @@ class _ServerConnection(MultiplexedConnection):
 
     async def call(self, number: int, method: str, body: bytes) -> bytes:
         """Send a packed request, return the packed reply. Raises `RpcError` and `ConnectionLost`."""
-        if self.closing:
+        if self.closing or not (self._idle or self.session.accepts_streams):
             raise self._lost("connection closed", sent=False)
         stream = self._idle.pop() if self._idle else self._open()
         call = self._streams[stream]

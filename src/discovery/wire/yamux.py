@@ -20,7 +20,7 @@ import msgspec
 
 INITIAL_WINDOW: Final = 262_144
 ACCEPT_BACKLOG: Final = 256
-"""What other implementations let wait for acceptance; ours accepts at once and bounds the open streams."""
+"""Streams that other implementations let wait to be accepted; here they are accepted at once and those open bounded."""
 
 DATA, WINDOW_UPDATE, PING, GO_AWAY = range(4)
 SYN, ACK, FIN, RST = 1, 2, 4, 8

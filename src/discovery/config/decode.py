@@ -1,0 +1,341 @@
+"""From a parsed source to its settings: every known key's value, checked for its type, with the place it came from.
+
+All faults of a source are collected and told at once, in Consul's words, each followed by file, line and column and by what was
+expected there.
+"""
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from discovery.model.duration import Duration, InvalidDuration
+from discovery.model.naming import go_name
+
+from . import definitions, schema
+from .definitions import SHAPES, Count, Nested
+from .kinds import LISTS, Kind
+from .tree import ConfigError, Document, Entry, Items, Node, Scalar, Table, plain
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    value: object
+    place: str
+    """`file:line:column` or the flag."""
+
+
+Settings: TypeAlias = dict[str, Setting]
+"""By the path of the key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    settings: Settings = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+def decode(document: Document) -> Decoded:
+    """Raises `ConfigError` that names every fault."""
+    decoder = _Decoder(document)
+    decoder.read_object(document.root, "", "")
+    if decoder.faults:
+        raise ConfigError(f"failed to parse {document.name}: {several(decoder.faults)}")
+    return decoder.decoded
+
+
+def several(faults: list[str]) -> str:
+    """A list of errors as Consul writes it."""
+    head = "1 error" if len(faults) == 1 else f"{len(faults)} errors"
+    return f"{head} occurred:\n" + "".join(f"\t* {fault}\n" for fault in faults)
+
+
+def value_of_text(kind: Kind, text: str) -> object:
+    """A value given as bare text, by a flag; raises `ValueError`."""
+    match kind:
+        case Kind.BOOL:
+            return _bool_of(text)
+        case Kind.INT:
+            return int(text, 0)
+        case Kind.DURATION:
+            return Duration.parse(text).seconds
+        case _:
+            return text
+
+
+def nearest(name: str, known: Iterable[str], everywhere: Iterable[str] = ()) -> str:
+    """The known key that was probably meant; `everywhere` are full paths, looked through for the same last name."""
+    by_letters = {_letters(candidate): candidate for candidate in known}
+    if exact := by_letters.get(_letters(name)):
+        return exact
+    moved = [path for path in everywhere if path.rpartition(".")[2] == name]
+    if len(moved) == 1:
+        return moved[0]
+    close = difflib.get_close_matches(_letters(name), by_letters, n=1, cutoff=0.6)
+    return by_letters[close[0]] if close else ""
+
+
+def _letters(name: str) -> str:
+    return name.replace("_", "").replace("-", "").lower()
+
+
+_GO_TYPES: Final = {bool: "bool", int: "int", float: "float64", str: "string"}
+_WANTED: Final = {Kind.BOOL: "bool", Kind.INT: "int", Kind.FLOAT: "float64"}
+_BLOCK_LISTS: Final = frozenset({Kind.SERVICES, Kind.CHECKS, Kind.OBJECTS})
+_SHAPE_OF: Final = {Kind.SERVICES: "service", Kind.CHECKS: "check"}
+_SHORT_LIST: Final = 16
+
+
+class _Mismatch(Exception):
+    """A value of the wrong type; the node is what stood there."""
+
+    def __init__(self, path: str, kind: Kind | Count, node: Node) -> None:
+        super().__init__(path)
+        self.path, self.kind, self.node = path, kind, node
+
+    def __str__(self) -> str:
+        got = _type_name(self.node)
+        if self.kind in LISTS or self.kind is Count.MANY:
+            return f"'{self.path}': source data must be an array or slice, got {got}"
+        if self.kind in (Kind.MAP, Kind.DURATIONS, Kind.HEADERS, Kind.OBJECT) or isinstance(self.kind, Count):
+            return f"'{self.path}' expected a map, got '{got}'"
+        return f"'{self.path}' expected type '{_WANTED.get(self.kind, 'string')}', got unconvertible type '{got}'"
+
+
+def _type_name(node: Node) -> str:
+    if isinstance(node, Scalar):
+        return _GO_TYPES.get(type(node.value), "nil")
+    return "map" if isinstance(node, Table) else "slice"
+
+
+class _Decoder:
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self.decoded = Decoded()
+        self.faults: list[str] = []
+
+    # --- keys of the configuration --------------------------------------------------------------------------------
+
+    def read_object(self, table: Table, path: str, written: str) -> None:
+        """`path` leads to known keys; `written` is the same in the operator's spelling."""
+        seen: dict[str, Entry] = {}
+        repeats = _repeats(table)
+        for entry in _present(table):
+            name = entry.key.lower()
+            where = f"{path}.{name}" if path else name
+            shown = f"{written}.{entry.key}" if written else entry.key
+            if name not in schema.objects().get(path, ()):
+                self._unknown(shown, entry.offset, schema.objects()[path], schema.known_keys())
+            elif where in schema.objects():
+                self._read_nested(entry, where, shown, again=name in seen)
+            else:
+                key = schema.known_keys()[schema.ALIASES.get(where, where)]
+                position = f"[{repeats[name].index(entry)}]" if len(repeats[name]) > 1 else ""
+                self._read_key(key, entry, shown + position, seen.get(name))
+            seen.setdefault(name, entry)
+
+    def _read_nested(self, entry: Entry, where: str, shown: str, *, again: bool) -> None:
+        node = entry.node
+        if isinstance(node, Items) and len(node.nodes) == 1:
+            node = node.nodes[0]
+        if again or not isinstance(node, Table):
+            got = "slice" if again else _type_name(node)
+            self._fault(f"'{shown}' expected a map, got '{got}'", entry.offset, "one block")
+        else:
+            self.read_object(node, where, shown)
+
+    def _read_key(self, key: schema.Key, entry: Entry, shown: str, before: Entry | None) -> None:
+        held = self.decoded.settings.get(key.path)
+        joins = key.kind in _BLOCK_LISTS
+        if held is not None and not joins:
+            first = self._document.place(before.offset) if before else held.place
+            self._fault(f"'{shown}' is set twice", entry.offset, f"first at {first}")
+            return
+        try:
+            value = self._value(key.kind, entry.node, shown)
+        except _Mismatch as mismatch:
+            self._fault(str(mismatch), mismatch.node.offset, f"expected {mismatch.kind}")
+            return
+        if held is not None and isinstance(held.value, list) and isinstance(value, list):
+            value = held.value + value
+        self.decoded.settings[key.path] = Setting(value, self._document.place(entry.offset))
+
+    def _unknown(self, shown: str, offset: int, known: Iterable[str], everywhere: Iterable[str] = ()) -> None:
+        parent, _, name = shown.rpartition(".")
+        names = sorted(known)
+        close = nearest(name.lower(), names, everywhere)
+        if close:
+            hint = f"nearest known key: {close if '.' in close or not parent else f'{parent}.{close}'}"
+        else:
+            hint = f"known here: {', '.join(names)}" if len(names) <= _SHORT_LIST else ""
+        self._fault(f"invalid config key {shown}", offset, hint)
+
+    def _fault(self, text: str, offset: int, hint: str = "") -> None:
+        self.faults.append(f"{text} ({self._document.place(offset)}{'; ' if hint else ''}{hint})")
+
+    # --- values ---------------------------------------------------------------------------------------------------
+
+    def _value(self, kind: Kind, node: Node, shown: str) -> object:
+        """Raises `_Mismatch`; other faults are collected."""
+        match kind:
+            case Kind.SERVICES | Kind.CHECKS:
+                return self._definitions(_SHAPE_OF[kind], kind, node, shown)
+            case Kind.OBJECT:
+                return plain(_table(kind, node, shown))
+            case Kind.OBJECTS:
+                return [plain(item) for item in _tables(kind, node, shown)]
+            case Kind.TEXTS | Kind.HOSTS:
+                return self._texts(kind, node, shown)
+            case Kind.MAP:
+                return self._by_name(kind, node, shown, lambda item, path: _text(Kind.TEXT, item, path))
+            case Kind.DURATIONS:
+                return self._by_name(kind, node, shown, self._duration)
+            case Kind.HEADERS:
+                return self._by_name(kind, node, shown, lambda item, path: self._texts(Kind.TEXTS, item, path))
+            case Kind.DURATION:
+                return self._duration(node, shown)
+            case Kind.DURATION_TEXT:
+                self._duration(node, shown)
+                return plain(node)
+            case Kind.ADDRESSES:
+                return _text(kind, node, shown)
+            case _:
+                return _scalar(kind, node, shown)
+
+    def _texts(self, kind: Kind, node: Node, shown: str) -> list[str]:
+        if not isinstance(node, Items):
+            raise _Mismatch(shown, kind, node)
+        return [_text(Kind.TEXT, item, f"{shown}[{number}]") for number, item in enumerate(node.nodes)]
+
+    def _by_name(self, kind: Kind, node: Node, shown: str, read: Callable[[Node, str], object]) -> dict[str, object]:
+        found: dict[str, object] = {}
+        for entry in _table(kind, node, shown).entries:
+            if entry.key in found:
+                self._fault(f"'{shown}[{entry.key}]' is set twice", entry.offset)
+            found[entry.key] = read(entry.node, f"{shown}[{entry.key}]")
+        return found
+
+    def _duration(self, node: Node, shown: str) -> float:
+        text = _text(Kind.DURATION, node, shown)
+        try:
+            return Duration.parse(text).seconds
+        except InvalidDuration as error:
+            self._fault(f'{shown}: invalid duration: "{text}": {error}', node.offset, f"expected {Kind.DURATION}")
+            return 0.0
+
+    # --- definitions ----------------------------------------------------------------------------------------------
+
+    def _definitions(self, shape: str, kind: Kind | Count, node: Node, shown: str) -> list[dict[str, object]]:
+        nodes = _tables(kind, node, shown)
+        single = isinstance(node, Table)
+        return [self._definition(shape, item, shown if single else f"{shown}[{at}]") for at, item in enumerate(nodes)]
+
+    def _definition(self, shape: str, table: Table, shown: str) -> dict[str, object]:
+        fields, aliases = SHAPES[shape], definitions.ALIASES.get(shape, {})
+        unheeded = definitions.NO_EFFECT_YET.get(shape, frozenset())
+        found: dict[str, object] = {}
+        for entry in _present(table):
+            name = aliases.get(entry.key.lower(), entry.key.lower())
+            where = f"{shown}.{entry.key}"
+            if name not in fields:
+                self._unknown(where, entry.offset, fields)
+                continue
+            value = self._field(fields[name], entry.node, where)
+            if name in unheeded:
+                self.decoded.warnings.append(f"{where} has no effect yet ({self._document.place(entry.offset)})")
+                continue
+            self._put(found, definitions.API_NAMES.get((shape, name)) or go_name(name), value, entry.offset, where)
+        return found
+
+    def _put(self, found: dict[str, object], name: str, value: object, offset: int, where: str) -> None:
+        if name == "Check" and name in found:
+            name, value = "Checks", [value]
+        held = found.get(name)
+        if name in _REPEATABLE and isinstance(held, list) and isinstance(value, list):
+            found[name] = held + value
+        elif name in found:
+            self._fault(f"'{where}' is set twice", offset)
+        else:
+            found[name] = value
+
+    def _field(self, field_kind: definitions.Field, node: Node, shown: str) -> object:
+        try:
+            if isinstance(field_kind, Kind):
+                return self._value(field_kind, node, shown)
+            return self._nested(field_kind, node, shown)
+        except _Mismatch as mismatch:
+            self._fault(str(mismatch), mismatch.node.offset, f"expected {mismatch.kind}")
+            return None
+
+    def _nested(self, nested: Nested, node: Node, shown: str) -> object:
+        if nested.count is Count.MANY:
+            return self._definitions(nested.shape, nested.count, node, shown)
+        table = _table(nested.count, node, shown)
+        if nested.count is Count.ONE:
+            return self._definition(nested.shape, table, shown)
+        return {
+            entry.key: self._definition(
+                nested.shape, _table(Count.ONE, entry.node, f"{shown}[{entry.key}]"), f"{shown}[{entry.key}]"
+            )
+            for entry in table.entries
+        }
+
+
+_REPEATABLE: Final = frozenset({"Checks", "Upstreams", "Paths"})
+
+
+def _present(table: Table) -> Iterable[Entry]:
+    """JSON's `null` counts as not given."""
+    return (entry for entry in table.entries if not (isinstance(entry.node, Scalar) and entry.node.value is None))
+
+
+def _repeats(table: Table) -> Mapping[str, list[Entry]]:
+    groups: dict[str, list[Entry]] = {}
+    for entry in table.entries:
+        groups.setdefault(entry.key.lower(), []).append(entry)
+    return groups
+
+
+def _table(kind: Kind | Count, node: Node, shown: str) -> Table:
+    if isinstance(node, Items) and len(node.nodes) == 1:
+        node = node.nodes[0]
+    if not isinstance(node, Table):
+        raise _Mismatch(shown, kind, node)
+    return node
+
+
+def _tables(kind: Kind | Count, node: Node, shown: str) -> list[Table]:
+    if isinstance(node, Table):
+        return [node]
+    if not isinstance(node, Items):
+        raise _Mismatch(shown, kind, node)
+    for number, item in enumerate(node.nodes):
+        if not isinstance(item, Table):
+            raise _Mismatch(f"{shown}[{number}]", Count.ONE, item)
+    return [item for item in node.nodes if isinstance(item, Table)]
+
+
+def _text(kind: Kind, node: Node, shown: str) -> str:
+    if not isinstance(node, Scalar) or not isinstance(node.value, str):
+        raise _Mismatch(shown, kind, node)
+    return node.value
+
+
+def _scalar(kind: Kind, node: Node, shown: str) -> object:
+    value = node.value if isinstance(node, Scalar) else None
+    wanted: type = {Kind.BOOL: bool, Kind.INT: int, Kind.FLOAT: float}.get(kind, str)
+    if wanted is float and type(value) is int:
+        return float(value)
+    if wanted is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if type(value) is not wanted:
+        raise _Mismatch(shown, kind, node)
+    return value
+
+
+def _bool_of(text: str) -> bool:
+    if text in ("1", "t", "T", "true", "TRUE", "True"):
+        return True
+    if text in ("0", "f", "F", "false", "FALSE", "False"):
+        return False
+    raise ValueError(text)

@@ -1,0 +1,88 @@
+"""JSON sources, with positions.
+
+The library's decoder judges the syntax, then one pass over the text, now known to be valid, finds where each value stands.
+"""
+
+import json
+import re
+from typing import Final, NoReturn
+
+from .tree import ConfigError, Entry, Items, Node, Scalar, Table, place
+
+_SPACE: Final = re.compile(r"[ \t\r\n]*")
+_WORD: Final = re.compile(r"[^\s,\]}]+")
+
+
+def parse(name: str, text: str) -> Table:
+    """Raises `ConfigError`."""
+    try:
+        value = json.loads(text, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"failed to parse {name}: {error.msg} ({place(name, text, error.pos)})") from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"failed to parse {name}: {error}") from None
+    if not isinstance(value, dict):
+        raise ConfigError(f"failed to parse {name}: expected an object in braces ({name}:1:1)")
+    root = _Reader(text).value()
+    assert isinstance(root, Table)
+    return root
+
+
+def _no_constant(word: str) -> NoReturn:
+    raise ValueError(f"{word} is no JSON number")
+
+
+class _Reader:
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._position = 0
+
+    def value(self) -> Node:
+        start = self._next()
+        opening = self._text[start]
+        if opening == "{":
+            return Table(self._entries(), start)
+        if opening == "[":
+            return Items(self._items(), start)
+        return Scalar(self._scalar(), start)
+
+    def _next(self) -> int:
+        """Skip white space; where the next token begins."""
+        match = _SPACE.match(self._text, self._position)
+        assert match is not None
+        self._position = match.end()
+        return self._position
+
+    def _closes(self, closing: str) -> bool:
+        """Step over the comma or bracket at hand and tell whether it was `closing`."""
+        start = self._next()
+        if self._text[start] in f",{closing}":
+            self._position += 1
+        return self._text[start] == closing
+
+    def _entries(self) -> list[Entry]:
+        self._position += 1
+        entries: list[Entry] = []
+        while not self._closes("}"):
+            start = self._next()
+            key = str(self._scalar())
+            self._position = self._next() + len(":")
+            entries.append(Entry(key, start, self.value()))
+        return entries
+
+    def _items(self) -> list[Node]:
+        self._position += 1
+        nodes: list[Node] = []
+        while not self._closes("]"):
+            nodes.append(self.value())
+        return nodes
+
+    def _scalar(self) -> str | int | float | bool | None:
+        if self._text[self._position] == '"':
+            value, self._position = json.decoder.scanstring(self._text, self._position + 1)
+            return str(value)
+        match = _WORD.match(self._text, self._position)
+        assert match is not None
+        self._position = match.end()
+        word: int | float | bool | None = json.loads(match[0])
+        return word

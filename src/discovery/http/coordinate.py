@@ -1,0 +1,64 @@
+"""`/v1/coordinate/`: where nodes are on the network."""
+
+import math
+from typing import Final
+
+from discovery.model.errors import DiscoveryError, RequestFailed
+from discovery.model.records import NodeCoordinate
+from discovery.model.requests import (
+    CoordinateUpdateRequest,
+    DCSpecificRequest,
+    Empty,
+    IndexedCoordinates,
+    NodeSpecificRequest,
+)
+
+from .call import DONE, Call
+from .decoding import Decoder
+from .encoding import Reply, meta_headers
+from .filter import apply_filter
+
+DIMENSIONS: Final = 8
+_update_body: Final = Decoder(CoordinateUpdateRequest)
+
+
+def _check_enabled(call: Call) -> None:
+    if not call.api.options.coordinates:
+        raise DiscoveryError("Coordinate support disabled", status=401)
+
+
+async def datacenters(call: Call) -> Reply:
+    _check_enabled(call)
+    return call.json(await call.ask("Coordinate.ListDatacenters", Empty()))
+
+
+async def nodes(call: Call) -> Reply:
+    _check_enabled(call)
+    reply: IndexedCoordinates = await call.ask("Coordinate.ListNodes", DCSpecificRequest(source=call.source(), **call.read()))
+    return call.read_reply(_of_segment(call, reply), reply)
+
+
+async def node(call: Call) -> Reply:
+    _check_enabled(call)
+    reply: IndexedCoordinates = await call.ask("Coordinate.Node", NodeSpecificRequest(node=call.rest, **call.read()))
+    found = _of_segment(call, reply)
+    return call.json(found, extra=meta_headers(reply)) if found else Reply(404)
+
+
+def _of_segment(call: Call, reply: IndexedCoordinates) -> list[NodeCoordinate]:
+    wanted = call.params.get("segment")
+    found = [entry for entry in reply.coordinates if "segment" not in call.params or entry.segment == wanted]
+    return apply_filter(call.params.get("filter"), NodeCoordinate, found)
+
+
+async def update(call: Call) -> Reply:
+    _check_enabled(call)
+    body = await call.decode(_update_body)
+    coord = body.coord
+    if coord is None or len(coord.vec) != DIMENSIONS:
+        raise RequestFailed("incompatible coordinate")
+    if not all(map(math.isfinite, (*coord.vec, coord.error, coord.adjustment, coord.height))):
+        raise RequestFailed("invalid coordinate")
+    request = CoordinateUpdateRequest(node=body.node, segment=body.segment, coord=coord, **call.scope())
+    await call.ask("Coordinate.Update", request)
+    return DONE

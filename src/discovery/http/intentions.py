@@ -1,0 +1,158 @@
+"""`/v1/connect/intentions`: which service may talk to which."""
+
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+
+from discovery.model.errors import NotFound, RequestFailed
+from discovery.model.naming import always
+from discovery.model.records import Intention, Record
+from discovery.model.requests import (
+    DCSpecificRequest,
+    IndexedIntentionMatches,
+    IndexedIntentions,
+    IntentionCheckResponse,
+    IntentionMatchEntry,
+    IntentionQueryCheck,
+    IntentionQueryMatch,
+    IntentionQueryRequest,
+    IntentionRequest,
+)
+
+from .call import Call
+from .decoding import DecodeError, Decoder
+from .encoding import Reply
+from .errors import bad_request
+from .filter import apply_filter
+
+_NAMESPACE: Final = "default"
+_body: Final = Decoder(Intention)
+
+
+class Authorization(Record, frozen=True, kw_only=True):
+    """Body of `agent/connect/authorize`."""
+
+    target: str = always(str)
+    client_cert_uri: str = msgspec.field(name="ClientCertURI", default="")
+    client_cert_serial: str = always(str)
+    namespace: str = always(str)
+
+
+_authorization: Final = Decoder(Authorization)
+
+
+async def list_all(call: Call) -> Reply:
+    reply: IndexedIntentions = await call.ask("Intention.List", DCSpecificRequest(**call.read()))
+    return call.read_reply(apply_filter(call.params.get("filter"), Intention, reply.intentions), reply)
+
+
+async def create(call: Call) -> Reply:
+    try:
+        intention = _body.decode(await call.body())
+    except DecodeError as error:
+        raise RequestFailed(f"Failed to decode request body: {error}") from None
+    return call.json({"ID": await _apply(call, "create", intention)})
+
+
+async def get(call: Call) -> Reply:
+    try:
+        reply: IndexedIntentions = await call.ask("Intention.Get", IntentionQueryRequest(intention_id=call.rest, **call.read()))
+    except RequestFailed as error:
+        if "UUID must be" in error.text:
+            raise bad_request(error.text) from None
+        raise
+    if not reply.intentions:
+        raise NotFound("Intention not found")
+    return call.json(reply.intentions[0])
+
+
+async def update(call: Call) -> Reply:
+    body = await call.decode(_body, "Bad request: Request decode failed: ")
+    intention = msgspec.structs.replace(body, id=call.rest)
+    await _apply(call, "update", intention)
+    return call.json({"ID": call.rest})
+
+
+async def delete(call: Call) -> Reply:
+    await _apply(call, "delete", Intention(id=call.rest))
+    return call.boolean(True)
+
+
+async def _apply(call: Call, operation: str, intention: Intention) -> str:
+    request = IntentionRequest(op=operation, intention=intention, **call.scope())
+    return str(await call.ask("Intention.Apply", request))
+
+
+async def match(call: Call) -> Reply:
+    by = _required(call, "by")
+    if by not in ("source", "destination"):
+        raise RequestFailed("'by' parameter must be one of 'source' or 'destination'")
+    _required(call, "name")
+    names = call.params.all("name")
+    question = IntentionQueryMatch(type=by, entries=[IntentionMatchEntry(namespace=_NAMESPACE, name=name) for name in names])
+    reply: IndexedIntentionMatches = await call.ask("Intention.Match", IntentionQueryRequest(match=question, **call.read()))
+    return call.json(dict(zip(names, reply.matches, strict=True)))
+
+
+async def check(call: Call) -> Reply:
+    source, destination = _required(call, "source"), _required(call, "destination")
+    return call.json({"Allowed": await _allowed(call, source, destination)})
+
+
+def _required(call: Call, name: str) -> str:
+    if name not in call.params:
+        raise RequestFailed(f"required query parameter '{name}' not set")
+    return call.params.get(name)
+
+
+async def _allowed(call: Call, source: str, destination: str) -> bool:
+    question = IntentionQueryCheck(
+        source_ns=_NAMESPACE,
+        source_name=source,
+        destination_ns=_NAMESPACE,
+        destination_name=destination,
+        source_type="consul",
+    )
+    reply: IntentionCheckResponse = await call.ask("Intention.Check", IntentionQueryRequest(check=question, **call.read()))
+    return reply.allowed
+
+
+async def authorize(call: Call) -> Reply:
+    """May the bearer of a certificate connect to a local service?"""
+    body = await call.decode(_authorization, "Bad request: Request decode failed: ")
+    if not body.target:
+        raise bad_request("Target service must be specified")
+    source = service_of_uri(body.client_cert_uri)
+    if source is None:
+        raise bad_request("ClientCertURI not a valid Connect identifier")
+    question = IntentionQueryMatch(type="destination", entries=[IntentionMatchEntry(namespace=_NAMESPACE, name=body.target)])
+    reply: IndexedIntentionMatches = await call.ask("Intention.Match", IntentionQueryRequest(match=question, **call.scope()))
+    answer = _verdict(source, reply.matches[0] if reply.matches else [])
+    return call.json(answer, extra=b"X-Cache: MISS\r\n")
+
+
+def _verdict(source: str, matches: list[Intention]) -> dict[str, object]:
+    for intention in matches:
+        if intention.source_name in (source, "*"):
+            reason = f"Matched intention: {describe(intention)}"
+            return {"Authorized": intention.action == "allow", "Reason": reason}
+    return {"Authorized": True, "Reason": "ACLs disabled, access is allowed by default"}
+
+
+def describe(intention: Intention) -> str:
+    source = f"{intention.source_ns or _NAMESPACE}/{intention.source_name}"
+    destination = f"{intention.destination_ns or _NAMESPACE}/{intention.destination_name}"
+    return f"{intention.action.upper()} {source} => {destination} (ID: {intention.id}, Precedence: {intention.precedence})"
+
+
+def service_of_uri(uri: str) -> str | None:
+    """The service that a SPIFFE id names: `spiffe://<trust-domain>/ns/<ns>/dc/<dc>/svc/<service>`."""
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        return None
+    path = parts.path.split("/")
+    if parts.scheme != "spiffe" or len(path) != 7 or (path[1], path[3], path[5]) != ("ns", "dc", "svc"):
+        return None
+    return unquote(path[6])

@@ -1,0 +1,86 @@
+"""`/v1/internal/ui/`: what Consul's web interface asks for. Not a public API, and yet spoken by others."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from msgspec.structs import replace
+
+from discovery.model.naming import always, new_dict, nothing
+from discovery.model.records import CRITICAL, PASSING, WARNING, CheckServiceNode, Record
+from discovery.model.requests import (
+    DCSpecificRequest,
+    IndexedCheckServiceNodes,
+    IndexedNodeDump,
+    NodeInfo,
+    NodeSpecificRequest,
+    ServiceDumpRequest,
+)
+
+from .call import Call
+from .encoding import Reply, meta_headers
+from .filter import apply_filter
+from .nulls import bare_check, bare_service
+
+_EXTERNAL_SOURCE: Final = "external-source"
+
+
+class ServiceSummary(Record, frozen=True, kw_only=True):
+    kind: str = ""
+    name: str = always(str)
+    tags: list[str] | None = always(nothing)
+    nodes: list[str] = always(list[str])
+    instance_count: int = always(int)
+    checks_passing: int = always(int)
+    checks_warning: int = always(int)
+    checks_critical: int = always(int)
+    external_sources: list[str] | None = always(nothing)
+    gateway_config: dict[str, object] = always(new_dict)
+
+
+async def nodes(call: Call) -> Reply:
+    reply: IndexedNodeDump = await call.ask("Internal.NodeDump", DCSpecificRequest(**call.read()))
+    found = [_shown(entry) for entry in apply_filter(call.params.get("filter"), NodeInfo, reply.dump)]
+    return call.read_reply(found, reply)
+
+
+async def node(call: Call) -> Reply:
+    request = NodeSpecificRequest(node=call.need("Missing node name"), **call.read())
+    reply: IndexedNodeDump = await call.ask("Internal.NodeInfo", request)
+    if not reply.dump:
+        return Reply(404, extra=meta_headers(reply))
+    return call.read_reply(_shown(reply.dump[0]), reply)
+
+
+def _shown(entry: NodeInfo) -> NodeInfo:
+    services = [bare_service(service) for service in entry.services or ()]
+    return replace(entry, services=services, checks=[bare_check(check) for check in entry.checks or ()])
+
+
+async def services(call: Call) -> Reply:
+    reply: IndexedCheckServiceNodes = await call.ask("Internal.ServiceDump", ServiceDumpRequest(**call.read()))
+    found = apply_filter(call.params.get("filter"), CheckServiceNode, reply.nodes)
+    return call.read_reply(summaries(found), reply)
+
+
+def summaries(instances: Iterable[CheckServiceNode]) -> list[ServiceSummary]:
+    """One entry a service name, in the order of the names."""
+    by_name: dict[str, list[CheckServiceNode]] = {}
+    for instance in instances:
+        by_name.setdefault(instance.service.service, []).append(instance)
+    return [_summary(name, by_name[name]) for name in sorted(by_name)]
+
+
+def _summary(name: str, instances: list[CheckServiceNode]) -> ServiceSummary:
+    statuses = [check.status for instance in instances for check in instance.checks]
+    sources = {(instance.service.meta or {}).get(_EXTERNAL_SOURCE, "") for instance in instances} - {""}
+    return ServiceSummary(
+        kind=instances[-1].service.kind,
+        name=name,
+        tags=sorted({tag for instance in instances for tag in instance.service.tags}) or None,
+        nodes=[instance.node.node for instance in instances],
+        instance_count=len(instances),
+        checks_passing=statuses.count(PASSING),
+        checks_warning=statuses.count(WARNING),
+        checks_critical=statuses.count(CRITICAL),
+        external_sources=sorted(sources) or None,
+    )

@@ -1,0 +1,128 @@
+"""`/v1/query`: prepared queries."""
+
+from typing import Any, Final
+
+import msgspec
+
+from discovery.model.errors import InvalidRequest, RequestFailed
+from discovery.model.records import PreparedQuery
+from discovery.model.requests import (
+    DCSpecificRequest,
+    IndexedPreparedQueries,
+    PreparedQueryExecuteRequest,
+    PreparedQueryExecuteResponse,
+    PreparedQueryExplainResponse,
+    PreparedQueryRequest,
+    PreparedQuerySpecificRequest,
+    QuerySource,
+)
+
+from .call import DONE, Call
+from .decoding import Decoder
+from .encoding import JSON, Reply, meta_headers
+from .near import nearest_first
+from .nulls import bare_instance
+
+_body: Final = Decoder(PreparedQuery)
+_EXECUTE: Final = "/execute"
+_EXPLAIN: Final = "/explain"
+
+
+async def list_all(call: Call) -> Reply:
+    reply: IndexedPreparedQueries = await call.ask("PreparedQuery.List", DCSpecificRequest(**call.read()))
+    return call.read_reply(reply.queries or [], reply, consistency=True)
+
+
+async def create(call: Call) -> Reply:
+    query_id = await _change(call, "create", await call.decode(_body))
+    return call.json({"ID": query_id})
+
+
+async def get(call: Call) -> Reply:
+    if call.rest.endswith(_EXECUTE):
+        return await _execute(call, call.rest.removesuffix(_EXECUTE))
+    if call.rest.endswith(_EXPLAIN):
+        return await _explain(call, call.rest.removesuffix(_EXPLAIN))
+    request = PreparedQuerySpecificRequest(query_id=call.rest, **call.read())
+    reply: IndexedPreparedQueries = await call.ask("PreparedQuery.Get", request)
+    return call.read_reply(reply.queries, reply, consistency=True)
+
+
+async def update(call: Call) -> Reply:
+    query = msgspec.structs.replace(await call.decode(_body), id=call.rest)
+    await _change(call, "update", query)
+    return DONE
+
+
+async def delete(call: Call) -> Reply:
+    await _change(call, "delete", PreparedQuery(id=call.rest))
+    return DONE
+
+
+async def options(_call: Call) -> Reply:
+    return Reply(200, b"{}", JSON, b"Allow: OPTIONS,GET,PUT,DELETE\r\n")
+
+
+async def _change(call: Call, operation: str, query: PreparedQuery) -> Any:
+    return await call.ask("PreparedQuery.Apply", PreparedQueryRequest(op=operation, query=query, **call.scope()))
+
+
+def _question(call: Call, name: str) -> PreparedQueryExecuteRequest:
+    agent = call.api.agent
+    return PreparedQueryExecuteRequest(
+        query_id_or_name=name,
+        limit=_limit(call),
+        connect="connect" in call.params,
+        source=QuerySource(datacenter=agent.datacenter, node=call.near, ip=call.client_address),
+        agent=QuerySource(datacenter=agent.datacenter, node=agent.node_name),
+        **call.read(),
+    )
+
+
+def _limit(call: Call) -> int:
+    text = call.params.get("limit")
+    if not text:
+        return 0
+    digits = text[1:] if text[0] in "+-" else text
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 19):
+        raise RequestFailed(f'Bad limit: strconv.Atoi: parsing "{text}": invalid syntax')
+    return int(text)
+
+
+async def _execute(call: Call, name: str) -> Reply:
+    if not name:
+        raise InvalidRequest("Missing query ID or name")
+    request = _question(call, name)
+    if request.use_cache:
+        cached = await call.api.cache.simple("PreparedQuery.Execute", request)
+        reply, extra = cached.reply, cached.headers()
+    else:
+        reply, extra = await call.ask("PreparedQuery.Execute", request), b""
+    return await _executed(call, reply, extra)
+
+
+async def _executed(call: Call, reply: PreparedQueryExecuteResponse, extra: bytes) -> Reply:
+    nodes = await nearest_first(call, [bare_instance(item) for item in reply.nodes or ()], lambda item: item.node.node)
+    answer = {
+        "Service": reply.service,
+        "Nodes": nodes,
+        "DNS": reply.dns,
+        "Datacenter": reply.datacenter,
+        "Failovers": reply.failovers,
+        **_meta(reply),
+    }
+    return call.json(answer, extra=meta_headers(reply, consistency=True) + extra)
+
+
+async def _explain(call: Call, name: str) -> Reply:
+    reply: PreparedQueryExplainResponse = await call.ask("PreparedQuery.Explain", _question(call, name))
+    return call.json({"Query": reply.query, **_meta(reply)}, extra=meta_headers(reply, consistency=True))
+
+
+def _meta(reply: PreparedQueryExecuteResponse | PreparedQueryExplainResponse) -> dict[str, object]:
+    return {
+        "Index": 0,
+        "LastContact": reply.last_contact,
+        "KnownLeader": reply.known_leader,
+        "ConsistencyLevel": reply.consistency_level,
+    }

@@ -1,0 +1,91 @@
+"""From a definition to what runs it."""
+
+import random
+from typing import Final
+
+import msgspec
+
+from discovery.model.definitions import CheckSpec
+from discovery.model.delegate import Delegate
+from discovery.model.duration import Duration
+
+from ..definitions import is_script, type_of
+from ..entries import Runner
+from .alias import Checks, LocalAlias, RemoteAlias
+from .dialing import tls_context
+from .docker import DockerProbe
+from .grpc import GrpcProbe
+from .h2ping import H2PingProbe
+from .http import HttpClient, HttpProbe
+from .periodic import Periodic, Thresholds
+from .result import Probe, Publish, Result, critical
+from .script import ScriptProbe
+from .tcp import TcpProbe
+from .ttl import TtlCheck
+from .udp import UdpProbe
+
+_TIMEOUT: Final = Duration.from_seconds(10)
+_SCRIPT_TIMEOUT: Final = Duration.from_seconds(30)
+
+
+class Surroundings(msgspec.Struct):
+    """What checks need beside their definition; `delegate` asks servers for aliases of other nodes."""
+
+    node_name: str
+    datacenter: str
+    output_limit: int
+    checks: Checks
+    delegate: Delegate
+    rng: random.Random
+    http: HttpClient
+
+
+def make_runner(spec: CheckSpec, output: str, publish: Publish, around: Surroundings) -> Runner:
+    """`output` is what the check said last."""
+    kind = type_of(spec)
+    limit = min(spec.output_max_size or around.output_limit, around.output_limit)
+    if kind == "ttl":
+        return TtlCheck(spec.ttl.seconds, limit, publish, output)
+    if kind == "alias":
+        return _alias(spec, limit, publish, around)
+    return Periodic(_probe(kind, spec, limit, around), spec.interval.seconds, Thresholds.of(spec), publish, around.rng)
+
+
+def _alias(spec: CheckSpec, limit: int, publish: Publish, around: Surroundings) -> Runner:
+    if spec.alias_node in ("", around.node_name):
+        return LocalAlias(spec.alias_service, spec.check_id, around.checks, limit, publish)
+    return RemoteAlias(spec.alias_service, spec.alias_node, around.datacenter, spec.token, around.delegate, publish, around.rng)
+
+
+def _probe(kind: str, spec: CheckSpec, limit: int, around: Surroundings) -> Probe:
+    allowed = spec.timeout if spec.timeout > 0 else _SCRIPT_TIMEOUT if is_script(spec) else _TIMEOUT
+    timeout, args = allowed.seconds, spec.args or spec.script_args or []
+    match kind:
+        case "http":
+            return HttpProbe(spec, around.http, timeout, limit)
+        case "tcp":
+            return TcpProbe(spec.tcp, timeout)
+        case "udp":
+            return UdpProbe(spec.udp, timeout)
+        case "grpc":
+            return GrpcProbe(spec.grpc, timeout, tls_context(spec) if spec.grpc_use_tls else None, spec.tls_server_name)
+        case "h2ping":
+            return H2PingProbe(spec.h2ping, timeout, tls_context(spec), spec.tls_server_name)
+        case "docker":
+            return DockerProbe(spec.docker_container_id, args, timeout, limit)
+        case "script":
+            return ScriptProbe(args, timeout, str(allowed), limit)
+        case "os_service":
+            return _NotHere("os_service checks are only possible on Windows")
+        case _:
+            raise AssertionError(f"check {spec.check_id!r} has passed validation with type {kind!r}")
+
+
+class _NotHere:
+    """A kind of check that this system does not have."""
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    async def run(self) -> Result:
+        return critical(self._reason)

@@ -1,0 +1,42 @@
+"""HTTP/2 ping checks: passing if a PING frame is acknowledged (RFC 9113 section 6.7)."""
+
+import asyncio
+import ssl as tls
+from typing import Final
+
+from . import http2
+from .dialing import DialError, connect
+from .result import Result, critical, passing
+
+_PAYLOAD: Final = b"checking"
+
+
+class H2PingProbe:
+    def __init__(self, address: str, timeout: float, context: tls.SSLContext | None, server_name: str = "") -> None:
+        self._address = address
+        self._timeout = timeout
+        self._context = context
+        self._server_name = server_name
+        if context is not None:
+            context.set_alpn_protocols(["h2"])
+
+    async def run(self) -> Result:
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._ping()
+        except TimeoutError:
+            return critical("HTTP2 ping failed: context deadline exceeded")
+        except (DialError, http2.ProtocolError, OSError, EOFError) as error:
+            return critical(f"HTTP2 ping failed: {error}")
+        return passing("HTTP2 ping was successful")
+
+    async def _ping(self) -> None:
+        connection = http2.Connection(*await connect(self._address, self._timeout, self._context, self._server_name))
+        try:
+            connection.send(http2.PING, payload=_PAYLOAD)
+            while True:
+                frame = await connection.receive()
+                if frame.kind == http2.PING and frame.payload == _PAYLOAD:
+                    return
+        finally:
+            connection.close()

@@ -1,0 +1,42 @@
+"""Autopilot's settings: one record."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from msgspec.structs import replace
+
+from discovery.model.query import Read
+from discovery.model.records import AutopilotConfig
+
+from .tables import Changes, Table
+
+AUTOPILOT: Final = "autopilot"
+
+
+class Autopilot:
+    def __init__(self, changes: Changes) -> None:
+        self.table: Table[str, AutopilotConfig] = Table(changes)
+        self._changes = changes
+
+    @property
+    def _known(self) -> AutopilotConfig | None:
+        return self.table.rows.get(AUTOPILOT)
+
+    def set(self, config: AutopilotConfig, *, cas: bool) -> bool:
+        """With `cas` only if `config.modify_index` is that of the stored settings; whether it was."""
+        known = self._known
+        if cas and (known is None or known.modify_index != config.modify_index):
+            return False
+        index = self._changes.index
+        created = known.create_index if known is not None else index
+        self.table.put(AUTOPILOT, replace(config, create_index=created, modify_index=index))
+        self._changes.topics.append((AUTOPILOT,))
+        return True
+
+    def get(self) -> Read[AutopilotConfig | None]:
+        known = self._known
+        return Read(known.modify_index if known is not None else 0, known, ((AUTOPILOT,),))
+
+    def load(self, rows: Iterable[AutopilotConfig]) -> None:
+        for row in rows:
+            self.table.load({AUTOPILOT: row})

@@ -1,0 +1,158 @@
+"""Intentions: which service may open connections to which. The most precise one that matches decides.
+
+Source: Consul's documentation of intentions (open edition, one namespace); order and texts as of 1.8.7.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+
+from discovery.model.errors import RequestFailed
+from discovery.model.query import Read
+from discovery.model.records import Intention
+from discovery.model.requests import IntentionRequest
+
+from .lookup import require_uuid
+from .refusals import several_errors
+from .tables import Changes, Group, Indexes, Table
+
+INTENTIONS: Final = "intentions"
+WILDCARD: Final = "*"
+
+_NAMESPACE: Final = "default"
+_SOURCE_TYPE: Final = "consul"
+_PRECEDENCE: Final = {(True, True): 9, (False, True): 8, (True, False): 6, (False, False): 5}
+"""By whether the source and the destination are exact."""
+
+Pair = tuple[str, str, str, str]
+
+
+def _pair(intention: Intention) -> Pair:
+    return (intention.destination_ns, intention.destination_name, intention.source_ns, intention.source_name)
+
+
+class Intentions:
+    def __init__(self, changes: Changes, indexes: Indexes) -> None:
+        self._of_pair: Group[Pair, str, Intention] = Group(lambda _id, intention: [_pair(intention)])
+        self.table: Table[str, Intention] = Table(changes, self._of_pair)
+        self._changes = changes
+        self._indexes = indexes
+
+    # --- writes ------------------------------------------------------------------------------------------------------
+
+    def apply(self, request: IntentionRequest) -> str:
+        intention = request.intention
+        if intention is None:
+            raise RequestFailed("Must provide an intention")
+        if request.op == "delete":
+            self._known(intention.id, "delete")
+            self.table.remove(intention.id)
+        elif request.op == "create":
+            self._put(intention, None)
+        elif request.op == "update":
+            self._put(intention, self._known(intention.id, "modify"))
+        else:
+            raise RequestFailed(f"Unknown intention operation: {request.op}")
+        self._touch(intention.id)
+        return intention.id
+
+    def _known(self, intention_id: str, verb: str) -> Intention:
+        require_uuid(intention_id, "intention")
+        known = self.table.rows.get(intention_id)
+        if known is None:
+            raise RequestFailed(f"Cannot {verb} non-existent intention: '{intention_id}'")
+        return known
+
+    def _put(self, given: Intention, known: Intention | None) -> None:
+        intention = _completed(given)
+        problems = list(_problems(intention))
+        if problems:
+            raise RequestFailed(several_errors(problems))
+        for other in self._of_pair[_pair(intention)]:
+            if other != intention.id:
+                raise RequestFailed(f"duplicate intention found: {_described(self.table.rows[other])}")
+        index = self._changes.index
+        stored = replace(
+            intention,
+            created_at=known.created_at if known is not None else intention.created_at,
+            create_index=known.create_index if known is not None else index,
+            modify_index=index,
+        )
+        self.table.put(intention.id, stored)
+
+    def _touch(self, intention_id: str) -> None:
+        self._indexes.move(INTENTIONS)
+        self._changes.topics += [(INTENTIONS,), ("intention", intention_id)]
+
+    # --- reads -------------------------------------------------------------------------------------------------------
+
+    def get(self, intention_id: str) -> Read[Intention | None]:
+        return Read(self._indexes.newest(INTENTIONS), self.table.rows.get(intention_id), (("intention", intention_id),))
+
+    def list_all(self) -> Read[list[Intention]]:
+        return Read(self._indexes.newest(INTENTIONS), self._ordered(self.table.rows.values()), ((INTENTIONS,),))
+
+    def match(self, by: str, names: Sequence[str]) -> Read[list[list[Intention]]]:
+        """For each name those that apply to it as `source` or `destination`, the deciding ones first."""
+        matches = [self._ordered(row for row in self.table.rows.values() if _side(row, by) in (name, WILDCARD)) for name in names]
+        return Read(self._indexes.newest(INTENTIONS), matches, ((INTENTIONS,),))
+
+    def allows(self, source: str, destination: str) -> bool | None:
+        """What the most precise matching one says; None: none matches."""
+        for intention in self._ordered(self.table.rows.values()):
+            if intention.source_name in (source, WILDCARD) and intention.destination_name in (destination, WILDCARD):
+                return intention.action == "allow"
+        return None
+
+    @staticmethod
+    def _ordered(intentions: Iterable[Intention]) -> list[Intention]:
+        return sorted(intentions, key=lambda intention: (-intention.precedence, _pair(intention), intention.id))
+
+    def load(self, rows: Iterable[Intention]) -> None:
+        self.table.load({row.id: row for row in rows})
+
+
+def _side(intention: Intention, by: str) -> str:
+    return intention.source_name if by == "source" else intention.destination_name
+
+
+def _completed(intention: Intention) -> Intention:
+    completed = replace(
+        intention,
+        source_ns=intention.source_ns or _NAMESPACE,
+        destination_ns=intention.destination_ns or _NAMESPACE,
+        source_type=intention.source_type or _SOURCE_TYPE,
+        precedence=_PRECEDENCE[(intention.source_name != WILDCARD, intention.destination_name != WILDCARD)],
+    )
+    content = replace(completed, created_at="", updated_at="", hash=b"", create_index=0, modify_index=0)
+    encoded = msgspec.msgpack.encode(content, order="deterministic")
+    return replace(completed, hash=hashlib.blake2b(encoded, digest_size=32).digest())
+
+
+def _problems(intention: Intention) -> Iterator[str]:
+    sides = (
+        ("Source", intention.source_ns, intention.source_name),
+        ("Destination", intention.destination_ns, intention.destination_name),
+    )
+    for side, _, name in sides:
+        if not name:
+            yield f"{side}Name must be set"
+    for side, namespace, name in sides:
+        for part, text in (("NS", namespace), ("Name", name)):
+            if WILDCARD in text and text != WILDCARD:
+                yield f"{side}{part}: wildcard character '*' cannot be used with partial values"
+        if namespace == WILDCARD and name != WILDCARD:
+            yield f"{side}Name: exact value cannot follow wildcard namespace"
+    if intention.action not in ("allow", "deny"):
+        yield "Action must be set to 'allow' or 'deny'"
+    if intention.source_type != _SOURCE_TYPE:
+        yield "SourceType must be set to 'consul'"
+
+
+def _described(intention: Intention) -> str:
+    source = f"{intention.source_ns}/{intention.source_name}"
+    destination = f"{intention.destination_ns}/{intention.destination_name}"
+    return f"{intention.action.upper()} {source} => {destination} (ID: {intention.id}, Precedence: {intention.precedence})"

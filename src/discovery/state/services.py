@@ -1,0 +1,105 @@
+"""What makes a service fit for the catalog, and the forms it is shown in. Texts are Consul's."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from discovery.model.errors import RequestFailed
+from discovery.model.records import DEFAULT_WEIGHTS, Node, NodeService, ServiceNode
+
+from .lookup import fold
+from .refusals import several_errors
+
+CONNECT_PROXY: Final = "connect-proxy"
+INGRESS_GATEWAY: Final = "ingress-gateway"
+
+_RESERVED_PREFIX: Final = "consul-"
+_META_KEY: Final = re.compile(r"[a-zA-Z0-9_-]+")
+_MAX_PAIRS: Final = 64
+_MAX_KEY: Final = 128
+_MAX_VALUE: Final = 512
+
+
+def connect_name(service: NodeService) -> str | None:
+    """Folded name of the service that this instance lets one reach through the mesh."""
+    if service.kind == CONNECT_PROXY:
+        return fold(service.proxy.destination_service_name)
+    return fold(service.service) if service.connect.native else None
+
+
+def is_wildcard_address(address: str) -> bool:
+    """Addresses that one can listen on but not connect to."""
+    return address in ("0.0.0.0", "::", "[::]")
+
+
+def check_service(service: NodeService) -> None:
+    """Refuse what is no service, with the texts of Consul's endpoint."""
+    problems = list(_problems(service))
+    if problems:
+        raise RequestFailed(several_errors(problems))
+
+
+def _problems(service: NodeService) -> Iterator[str]:
+    if service.kind != CONNECT_PROXY:
+        return
+    destination = service.proxy.destination_service_name
+    if not destination.strip():
+        yield "Proxy.DestinationServiceName must be non-empty for Connect proxy services"
+    if destination == "*":
+        yield "Proxy.DestinationServiceName must not be a wildcard for Connect proxy services"
+    if not service.port:
+        yield "Port must be set for a Connect proxy"
+    if service.connect.native:
+        yield "A Proxy cannot also be Connect Native, only typical services"
+
+
+def check_meta(meta: Mapping[str, str] | None) -> None:
+    """Refuse metadata that Consul refuses; raises `RequestFailed` with the text about the first bad pair."""
+    if not meta:
+        return
+    if len(meta) > _MAX_PAIRS:
+        raise RequestFailed(f"Node metadata cannot contain more than {_MAX_PAIRS} key/value pairs")
+    for key, value in sorted(meta.items()):
+        problem = _pair_problem(key, value)
+        if problem:
+            raise RequestFailed(f"Couldn't load metadata pair ('{key}', '{value}'): {problem}")
+
+
+def _pair_problem(key: str, value: str) -> str:
+    if not key:
+        return "Key cannot be blank"
+    if not _META_KEY.fullmatch(key):
+        return "Key contains invalid characters"
+    if len(key) > _MAX_KEY:
+        return f"Key is too long (limit: {_MAX_KEY} characters)"
+    if key.startswith(_RESERVED_PREFIX):
+        return f"Key prefix '{_RESERVED_PREFIX}' is reserved for internal use"
+    if len(value) > _MAX_VALUE:
+        return f"Value is too long (limit: {_MAX_VALUE} characters)"
+    return ""
+
+
+def service_node(node: Node, service: NodeService) -> ServiceNode:
+    """Instance and node as one flat record."""
+    return ServiceNode(
+        id=node.id,
+        node=node.node,
+        address=node.address,
+        datacenter=node.datacenter,
+        tagged_addresses=node.tagged_addresses,
+        node_meta=node.meta,
+        service_kind=service.kind,
+        service_id=service.id,
+        service_name=service.service,
+        service_tags=service.tags,
+        service_address=service.address,
+        service_tagged_addresses=service.tagged_addresses,
+        service_weights=service.weights or DEFAULT_WEIGHTS,
+        service_meta=service.meta or {},
+        service_port=service.port,
+        service_enable_tag_override=service.enable_tag_override,
+        service_proxy=service.proxy,
+        service_connect=service.connect,
+        create_index=service.create_index,
+        modify_index=service.modify_index,
+    )

@@ -1,0 +1,259 @@
+"""The state store: what all servers agree on, as a function of the commands of the log and nothing else.
+
+`apply` takes a block of commands. Each gets the next state index, whether or not it changes anything, and happens as a whole or
+not at all; a refusal is its result. The watches over what changed fire once, after the block. Reads say as of which index their
+answer is and which topics would change it. All of it runs on one thread.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from discovery.model import commands as c
+from discovery.model.errors import RequestFailed
+from discovery.model.query import Read
+from discovery.model.records import (
+    AutopilotConfig,
+    CheckServiceNode,
+    DirEntry,
+    HealthCheck,
+    Intention,
+    Node,
+    NodeCoordinate,
+    PreparedQuery,
+    ServiceNode,
+    Session,
+)
+from discovery.model.requests import NodeInfo, NodeServiceList, NodeServices, TxnOp, TxnResponse
+
+from .catalog_reads import MetaFilters
+from .config_entries import Entry
+from .snapshot import RestoreRow, Snapshot, read
+from .tables import Changes
+from .txn import Txn
+from .watches import Watches
+from .world import World
+
+Result = None | bool | str | TxnResponse | RequestFailed
+
+_NOT_WATCHED: Final = ()
+
+
+class StateStore:
+    def __init__(self) -> None:
+        self.index = 0
+        """State index: how many commands were applied."""
+        self.watches = Watches()
+        self._changes = Changes()
+        self._restore_id = ""
+        self._restore_pieces: list[bytes] = []
+        self._world = World(self._changes)
+        self._handlers: Final[Mapping[type, Callable[[Any], Result]]] = {
+            c.KV: lambda command: self._world.kv.apply(command),
+            c.Register: lambda command: self._world.catalog.register(command.request),
+            c.Deregister: lambda command: self._world.catalog.deregister(command.request),
+            c.SessionChange: lambda command: self._world.sessions.apply(command.request, self._world.catalog),
+            c.Txn: self._apply_txn,
+            c.PreparedQueryChange: lambda command: self._world.queries.apply(command.request),
+            c.ConfigEntryChange: lambda command: self._world.config_entries.apply(command.request),
+            c.IntentionChange: lambda command: self._world.intentions.apply(command.request),
+            c.CoordinateBatch: lambda command: self._world.coordinates.update(command.updates, self._world.catalog.nodes.rows),
+            c.AutopilotChange: lambda command: self._world.autopilot.set(command.config, cas=command.cas),
+            c.ReapTombstones: lambda command: self._world.kv.reap(command.index),
+            c.RestoreChunk: self._apply_restore,
+        }
+
+    # --- writes ------------------------------------------------------------------------------------------------------
+
+    def apply(self, commands: Sequence[c.Command]) -> list[Result]:
+        """Apply a block. Any exception but the refusals it returns means that this server must stop."""
+        changes, handlers = self._changes, self._handlers
+        results: list[Result] = []
+        for command in commands:
+            self.index += 1
+            changes.begin(self.index)
+            try:
+                results.append(handlers[type(command)](command))
+            except RequestFailed as refusal:
+                changes.undo()
+                results.append(refusal)
+        self._wake()
+        return results
+
+    def _wake(self) -> None:
+        changes = self._changes
+        topics, changes.topics = changes.topics, []
+        keys, changes.keys = changes.keys, []
+        self.watches.fire(topics, keys)
+
+    def _apply_txn(self, command: c.Txn) -> TxnResponse:
+        request = command.request
+        response = Txn(self._world.kv, self._world.catalog, request.datacenter).write(request.ops)
+        if response.errors:
+            self._changes.undo()
+        return response
+
+    def take_released_locks(self) -> list[tuple[str, int]]:
+        """(key, lock-delay in nanoseconds) of every lock that an ended session held, since the last call."""
+        released, self._changes.released = self._changes.released, []
+        return released
+
+    # --- KV and sessions ---------------------------------------------------------------------------------------------
+
+    def kv_get(self, key: str) -> Read[DirEntry | None]:
+        return self._world.kv.get(key)
+
+    def kv_list(self, prefix: str) -> Read[list[DirEntry]]:
+        return self._world.kv.list_under(prefix)
+
+    def kv_keys(self, prefix: str, separator: str) -> Read[list[str]]:
+        return self._world.kv.keys(prefix, separator)
+
+    def has_tombstones(self, index: int) -> bool:
+        """Whether `ReapTombstones(index)` would have anything to do."""
+        return self._world.kv.graveyard.reaches(index)
+
+    def session_get(self, session_id: str) -> Read[Session | None]:
+        return self._world.sessions.get(session_id)
+
+    def session_list(self) -> Read[list[Session]]:
+        return self._world.sessions.list_all()
+
+    def node_sessions(self, node: str) -> Read[list[Session]]:
+        return self._world.sessions.of_node(node)
+
+    def sessions_with_ttl(self) -> list[Session]:
+        return self._world.sessions.with_ttl()
+
+    def txn_read(self, ops: Sequence[TxnOp]) -> Read[TxnResponse]:
+        return Read(self.index, Txn(self._world.kv, self._world.catalog).read(ops), _NOT_WATCHED)
+
+    # --- catalog -----------------------------------------------------------------------------------------------------
+
+    def nodes(self, meta_filters: MetaFilters = None) -> Read[list[Node]]:
+        return self._world.reads.nodes(meta_filters)
+
+    def services(self, meta_filters: MetaFilters = None) -> Read[dict[str, list[str]]]:
+        return self._world.reads.services(meta_filters)
+
+    def service_nodes(
+        self,
+        name: str,
+        *,
+        tags: Sequence[str] = (),
+        tag_filter: bool = False,
+        address: str = "",
+        connect: bool = False,
+        ingress: bool = False,
+        meta_filters: MetaFilters = None,
+    ) -> Read[list[ServiceNode]]:
+        return self._world.reads.service_nodes(
+            name, tags=tags if tag_filter else (), address=address, connect=connect, ingress=ingress, meta_filters=meta_filters
+        )
+
+    def check_service_nodes(
+        self,
+        name: str,
+        *,
+        tags: Sequence[str] = (),
+        connect: bool = False,
+        ingress: bool = False,
+        meta: MetaFilters = None,
+    ) -> Read[list[CheckServiceNode]]:
+        return self._world.reads.check_service_nodes(name, tags=tags, connect=connect, ingress=ingress, meta=meta)
+
+    def node_services(self, node_name_or_id: str) -> Read[NodeServices | None]:
+        return self._world.reads.node_services(node_name_or_id)
+
+    def node_service_list(self, node_name_or_id: str) -> Read[NodeServiceList]:
+        return self._world.reads.node_service_list(node_name_or_id)
+
+    def node_checks(self, node: str) -> Read[list[HealthCheck]]:
+        return self._world.reads.node_checks(node)
+
+    def service_checks(self, name: str, meta: MetaFilters = None) -> Read[list[HealthCheck]]:
+        return self._world.reads.service_checks(name, meta)
+
+    def checks_in_state(self, state: str, meta: MetaFilters = None) -> Read[list[HealthCheck]]:
+        return self._world.reads.checks_in_state(state, meta)
+
+    def node_info(self, node: str) -> Read[list[NodeInfo]]:
+        return self._world.reads.node_info(node)
+
+    def node_dump(self) -> Read[list[NodeInfo]]:
+        return self._world.reads.node_dump()
+
+    def service_dump(self, kind: str | None = None) -> Read[list[CheckServiceNode]]:
+        return self._world.reads.service_dump(kind)
+
+    def coordinates(self) -> Read[list[NodeCoordinate]]:
+        return self._world.coordinates.list_all()
+
+    def coordinate(self, node: str) -> Read[list[NodeCoordinate]]:
+        return self._world.coordinates.of_node(node)
+
+    # --- documents ---------------------------------------------------------------------------------------------------
+
+    def query_get(self, query_id: str) -> Read[PreparedQuery | None]:
+        return self._world.queries.get(query_id)
+
+    def query_list(self) -> Read[list[PreparedQuery]]:
+        return self._world.queries.list_all()
+
+    def query_resolve(self, id_or_name: str, segment: str = "") -> Read[PreparedQuery | None]:
+        return self._world.queries.resolve(id_or_name, segment)
+
+    def config_entry_get(self, kind: str, name: str) -> Read[Entry | None]:
+        return self._world.config_entries.get(kind, name)
+
+    def config_entry_list(self, kind: str) -> Read[list[Entry]]:
+        return self._world.config_entries.list_kind(kind)
+
+    def intention_get(self, intention_id: str) -> Read[Intention | None]:
+        return self._world.intentions.get(intention_id)
+
+    def intention_list(self) -> Read[list[Intention]]:
+        return self._world.intentions.list_all()
+
+    def intention_match(self, by: str, names: Sequence[str]) -> Read[list[list[Intention]]]:
+        return self._world.intentions.match(by, names)
+
+    def intention_allows(self, source: str, destination: str) -> bool | None:
+        return self._world.intentions.allows(source, destination)
+
+    def autopilot_config(self) -> Read[AutopilotConfig | None]:
+        return self._world.autopilot.get()
+
+    # --- snapshots ---------------------------------------------------------------------------------------------------
+
+    def capture(self) -> Snapshot:
+        """The state as it is now, at the cost of a shallow copy."""
+        return self._world.capture(self.index, [RestoreRow(self._restore_id, piece) for piece in self._restore_pieces])
+
+    def restore(self, chunks: Iterable[bytes]) -> None:
+        """Take over a snapshot, index and all; raises `InvalidSnapshot` and changes nothing if it is not whole."""
+        contents = read(chunks)
+        world = World(self._changes, contents)
+        self.index = contents.index
+        self._take_over(world)
+        for row in contents.rows["restore"]:
+            self._restore_id = row.restore_id
+            self._restore_pieces.append(row.data)
+
+    def _take_over(self, world: World) -> None:
+        self._world = world
+        self._restore_id, self._restore_pieces = "", []
+        self._changes.journal.clear()
+        self.watches.fire_all()
+
+    def _apply_restore(self, command: c.RestoreChunk) -> None:
+        """Collect the pieces of a restore; with the last one the state is replaced, and the index goes on from the higher one."""
+        if command.restore_id != self._restore_id:
+            self._restore_id, self._restore_pieces = command.restore_id, []
+        self._restore_pieces.append(command.data)
+        if not command.last:
+            return
+        pieces = self._restore_pieces
+        self._restore_id, self._restore_pieces = "", []
+        contents = read(pieces)
+        self._take_over(World(self._changes, contents))
+        self.index = max(self.index, contents.index)

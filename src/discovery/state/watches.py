@@ -1,0 +1,200 @@
+"""Waking those who wait for a part of the state, and nobody else.
+
+What can be waited for is a *topic*. A topic somebody watches has a *signal*, shared by all its watchers; nobody watching, no
+signal. Commands touch topics while they are applied; at the end of a block the touched signals fire, once and for good, and
+leave the register, so the next watcher gets a new one. The register holds signals weakly: a watch that is dropped costs nothing
+more, whether or not it was cancelled. A touched key finds the prefixes above it by the lengths of the watched prefixes.
+"""
+
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from discovery.model.query import Topic
+
+KEY: Final = "kv"
+PREFIX: Final = "kv-prefix"
+
+
+class _Signal:
+    """`fired` turns true when the topic is touched."""
+
+    __slots__ = ("__weakref__", "fired", "waiting")
+
+    def __init__(self) -> None:
+        self.fired = False
+        self.waiting: dict[Watch, None] = {}
+
+    def fire(self) -> None:
+        self.fired = True
+        waiting, self.waiting = self.waiting, {}
+        for watch in waiting:
+            watch.notify()
+
+
+class Watch:
+    """Tells whether anything of what it watches has changed since it was made."""
+
+    __slots__ = ("_armed", "_callbacks", "_signals")
+
+    def __init__(self, signals: Sequence[_Signal], armed: "set[Watch]") -> None:
+        self._signals = signals
+        self._callbacks: list[Callable[[], object]] = []
+        self._armed = armed
+
+    @property
+    def fired(self) -> bool:
+        signals = self._signals
+        return signals[0].fired if len(signals) == 1 else any(signal.fired for signal in signals)
+
+    def on_fire(self, callback: Callable[[], object]) -> None:
+        """Call `callback` once when the watch fires; at once if it has. The watch lives on until then, or until `cancel`."""
+        if self.fired:
+            callback()
+            return
+        if not self._callbacks:
+            self._armed.add(self)
+            for signal in self._signals:
+                signal.waiting[self] = None
+        self._callbacks.append(callback)
+
+    def notify(self) -> None:
+        callbacks, self._callbacks = self._callbacks, []
+        self._armed.discard(self)
+        for callback in callbacks:
+            callback()
+
+    def cancel(self) -> None:
+        """No callback will be called any more."""
+        if self._callbacks:
+            self._callbacks = []
+            self._armed.discard(self)
+            for signal in self._signals:
+                signal.waiting.pop(self, None)
+
+
+class _Entry(weakref.ref[_Signal]):
+    """A weak reference that knows under which name it is registered."""
+
+    __slots__ = ("name",)
+
+    name: str | Topic
+
+
+class _Register:
+    """The signals of one sort of topic, by name."""
+
+    __slots__ = ("_entries", "_forget")
+
+    def __init__(self) -> None:
+        self._entries: dict[str | Topic, _Entry] = {}
+        entries = self._entries
+
+        def forget(entry: weakref.ref[_Signal]) -> None:
+            assert isinstance(entry, _Entry)
+            if entries.get(entry.name) is entry:
+                del entries[entry.name]
+                self.removed(entry.name)
+
+        self._forget = forget
+
+    def added(self, name: str | Topic) -> None:
+        """A signal of that name came to be."""
+
+    def removed(self, name: str | Topic) -> None:
+        """The signal of that name fired or nobody holds it any more."""
+
+    def signal(self, name: str | Topic) -> _Signal:
+        entry = self._entries.get(name)
+        found = entry() if entry is not None else None
+        if found is not None:
+            return found
+        made = _Signal()
+        entry = _Entry(made, self._forget)
+        entry.name = name
+        if name not in self._entries:
+            self.added(name)
+        self._entries[name] = entry
+        return made
+
+    def fire(self, name: str | Topic) -> None:
+        entry = self._entries.pop(name, None)
+        if entry is None:
+            return
+        self.removed(name)
+        found = entry()
+        if found is not None:
+            found.fire()
+
+    def names(self) -> list[str | Topic]:
+        return list(self._entries)
+
+    def __bool__(self) -> bool:
+        return bool(self._entries)
+
+
+class _Prefixes(_Register):
+    """Also counts the lengths of the watched prefixes."""
+
+    __slots__ = ("lengths",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lengths: dict[int, int] = {}
+
+    def added(self, name: str | Topic) -> None:
+        self.lengths[len(name)] = self.lengths.get(len(name), 0) + 1
+
+    def removed(self, name: str | Topic) -> None:
+        left = self.lengths.pop(len(name)) - 1
+        if left:
+            self.lengths[len(name)] = left
+
+    def fire_above(self, key: str) -> None:
+        size = len(key)
+        for length in list(self.lengths):
+            if length <= size:
+                self.fire(key[:length])
+
+
+class Watches:
+    """The register of all watches over one store."""
+
+    def __init__(self) -> None:
+        self._keys = _Register()
+        self._prefixes = _Prefixes()
+        self._topics = _Register()
+        self._armed: set[Watch] = set()
+
+    def watch(self, topics: Iterable[Topic]) -> Watch:
+        return Watch([self._signal(topic) for topic in topics], self._armed)
+
+    def _signal(self, topic: Topic) -> _Signal:
+        sort = topic[0]
+        if sort == KEY:
+            return self._keys.signal(topic[1])
+        if sort == PREFIX:
+            return self._prefixes.signal(topic[1])
+        return self._topics.signal(topic)
+
+    def fire(self, topics: Iterable[Topic], keys: Iterable[str]) -> None:
+        """Wake whoever watches one of `topics`, one of the KV `keys` or a prefix of one."""
+        if self._keys:
+            for key in keys:
+                self._keys.fire(key)
+        if self._prefixes:
+            for key in keys:
+                self._prefixes.fire_above(key)
+        if self._topics:
+            for topic in topics:
+                self._topics.fire(topic)
+
+    def fire_all(self) -> None:
+        for register in (self._keys, self._prefixes, self._topics):
+            for name in register.names():
+                register.fire(name)
+
+    @property
+    def active(self) -> int:
+        """How many topics are watched."""
+        return sum(len(register.names()) for register in (self._keys, self._prefixes, self._topics))
