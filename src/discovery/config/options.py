@@ -117,6 +117,15 @@ class Limits(Section, frozen=True, kw_only=True):
     txn_max_req_len: int = 512 * 1024
 
 
+class GossipWan(Section, frozen=True, kw_only=True):
+    gossip_interval: Seconds = 0.5
+    gossip_nodes: int = 3
+    probe_interval: Seconds = 5.0
+    probe_timeout: Seconds = 3.0
+    suspicion_mult: int = 6
+    retransmit_mult: int = 4
+
+
 class GossipLan(Section, frozen=True, kw_only=True):
     gossip_interval: Seconds = 0.2
     gossip_nodes: int = 3
@@ -158,6 +167,11 @@ class Autopilot(Section, frozen=True, kw_only=True):
     max_trailing_logs: int = 250
     min_quorum: int = 0
     server_stabilization_time: Seconds = 10.0
+    redundancy_zone_tag: str = ""
+    """The `node_meta` key whose value is a server's zone; empty: no zones."""
+    disable_upgrade_migration: bool = False
+    upgrade_version_tag: str = ""
+    """The `node_meta` key whose value is a server's version; empty: the version of the program."""
 
 
 class Options(Section, frozen=True, kw_only=True):
@@ -167,6 +181,8 @@ class Options(Section, frozen=True, kw_only=True):
     """`-dev`: a single server that keeps nothing on disk. A flag, not a key."""
 
     datacenter: str = "dc1"
+    primary_datacenter: str = ""
+    """`datacenter` once loaded, if not configured."""
     data_dir: str = ""
     node_name: str = ""
     node_id: str = ""
@@ -183,8 +199,15 @@ class Options(Section, frozen=True, kw_only=True):
     bind_addr: Address = "0.0.0.0"
     advertise_addr: Address = ""
     """Never empty once loaded."""
+    advertise_addr_ipv4: Address = ""
+    advertise_addr_ipv6: Address = ""
+    advertise_addr_wan: Address = ""
+    """`advertise_addr` once loaded, if not configured."""
+    advertise_addr_wan_ipv4: Address = ""
+    advertise_addr_wan_ipv6: Address = ""
     serf_lan: Address = ""
-    """Where gossip listens; `bind_addr` once loaded."""
+    """Where gossip listens; `bind_addr` once loaded, if not configured. `serf_wan` likewise."""
+    serf_wan: Address = ""
     client_addr: Addresses = ("127.0.0.1",)
     addresses: ListenAddresses = ListenAddresses()
     unix_sockets: UnixSockets = UnixSockets()
@@ -198,12 +221,17 @@ class Options(Section, frozen=True, kw_only=True):
     retry_max: int = 0
     """0: for ever."""
     start_join: Hosts = ()
+    retry_join_wan: Hosts = ()
+    retry_interval_wan: Seconds = 30.0
+    retry_max_wan: int = 0
+    start_join_wan: Hosts = ()
     rejoin_after_leave: bool = False
     leave_on_terminate: bool = False
     """Unless configured: true on clients."""
     skip_leave_on_interrupt: bool = False
     """Unless configured: true on servers."""
     reconnect_timeout: Seconds = 72 * 3600.0
+    reconnect_timeout_wan: Seconds = 72 * 3600.0
 
     encrypt: str = ""
     """Base64 of a gossip key of 16, 24 or 32 bytes."""
@@ -211,6 +239,7 @@ class Options(Section, frozen=True, kw_only=True):
     encrypt_verify_outgoing: bool = True
     disable_keyring_file: bool = False
     gossip_lan: GossipLan = GossipLan()
+    gossip_wan: GossipWan = GossipWan()
 
     ca_file: str = ""
     ca_path: str = ""

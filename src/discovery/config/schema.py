@@ -50,16 +50,15 @@ _NO_EFFECT_YET: Final[Mapping[Kind, str]] = {
         raft_logstore.disable_log_cache raft_logstore.verification.enabled raft_logstore.boltdb.no_freelist_sync
     """,
     Kind.INT: """
-        protocol retry_max_wan
+        protocol
         ports.proxy_min_port ports.proxy_max_port ports.expose_min_port ports.expose_max_port
-        gossip_wan.gossip_nodes gossip_wan.suspicion_mult gossip_wan.retransmit_mult
         http_config.max_header_bytes cache.entry_fetch_max_burst raft_logstore.wal.segment_size_mb
     """,
     Kind.FLOAT: """
         cache.entry_fetch_rate limits.request_limits.read_rate limits.request_limits.write_rate xds.update_max_per_second
     """,
     Kind.TEXT: """
-        primary_datacenter acl_datacenter acl_default_policy acl_down_policy acl_ttl acl_master_token
+        acl_datacenter acl_default_policy acl_down_policy acl_ttl acl_master_token
         acl_agent_master_token acl_replication_token default_intention_policy
         unix_sockets.user unix_sockets.group limits.request_limits.mode raft_logstore.backend
         auto_config.intro_token auto_config.intro_token_file connect.ca_provider
@@ -79,16 +78,12 @@ _NO_EFFECT_YET: Final[Mapping[Kind, str]] = {
         locality.region locality.zone
     """,
     Kind.DURATION: """
-        server_rejoin_age_max retry_interval_wan reconnect_timeout_wan advertise_reconnect_timeout primary_gateways_interval
-        gossip_wan.gossip_interval gossip_wan.probe_interval gossip_wan.probe_timeout
+        server_rejoin_age_max advertise_reconnect_timeout primary_gateways_interval
         performance.grpc_keepalive_interval performance.grpc_keepalive_timeout
         acl.policy_ttl acl.token_ttl acl.role_ttl raft_logstore.verification.interval
     """,
-    Kind.ADDRESS: """
-        advertise_addr_ipv4 advertise_addr_ipv6 advertise_addr_wan advertise_addr_wan_ipv4 advertise_addr_wan_ipv6 serf_wan
-    """,
     Kind.ADDRESSES: "addresses.grpc addresses.grpc_tls",
-    Kind.HOSTS: "retry_join_wan start_join_wan primary_gateways",
+    Kind.HOSTS: "primary_gateways",
     Kind.TEXTS: """
         experiments serf_lan_allowed_cidrs serf_wan_allowed_cidrs telemetry.dogstatsd_tags
         auto_encrypt.dns_san auto_encrypt.ip_san auto_config.server_addresses auto_config.dns_sans auto_config.ip_sans
@@ -108,15 +103,13 @@ _OPTIONS_WITHOUT_EFFECT_YET: Final = frozenset(
         "enable_debug",
         "ports.grpc",
         "ports.grpc_tls",
-        "ports.serf_wan",
     ]
 )
 """Of the fields of `Options`: a default of theirs is asked for elsewhere, but another value changes nothing yet."""
 
 _ENTERPRISE: Final[Mapping[Kind, str]] = {
-    Kind.BOOL: "non_voting_server read_replica dns_config.prefer_namespace autopilot.disable_upgrade_migration "
-    "acl.msp_disable_bootstrap",
-    Kind.TEXT: "license_path partition autopilot.redundancy_zone_tag autopilot.upgrade_version_tag",
+    Kind.BOOL: "non_voting_server read_replica dns_config.prefer_namespace acl.msp_disable_bootstrap",
+    Kind.TEXT: "license_path partition",
     Kind.OBJECT: "audit reporting",
     Kind.OBJECTS: "segments acl.tokens.managed_service_provider",
 }
