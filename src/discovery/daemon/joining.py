@@ -8,6 +8,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
+from discovery.model.errors import DiscoveryError
+
 Join = Callable[[Sequence[str]], Awaitable[int]]
 """Addresses -> how many were contacted; raises with the reasons if none was."""
 
@@ -17,20 +19,30 @@ class GaveUp(Exception):
 
 
 async def retry_join(
-    join: Join, addresses: Sequence[str], *, interval: float, limit: int, jitter: Callable[[], float], log: logging.Logger
+    join: Join,
+    addresses: Sequence[str],
+    *,
+    cluster: str,
+    interval: float,
+    limit: int,
+    jitter: Callable[[], float],
+    log: logging.Logger,
 ) -> None:
-    """Return once joined. `interval` is seconds; `jitter` a factor around 1. Raises `GaveUp`."""
+    """Return once joined. `cluster` is the pool's name, LAN or WAN; `interval` is seconds; `jitter` a factor around 1.
+
+    Raises `GaveUp`.
+    """
     attempts = 0
     while True:
         try:
             contacted = await join(addresses)
-        except Exception as error:
+        except DiscoveryError as error:
             attempts += 1
             if limit and attempts >= limit:
                 raise GaveUp(f"max join retry exhausted after {attempts} attempts, exiting: {error}") from error
-            log.warning("Join cluster failed, will retry: cluster=LAN retry_interval=%gs error=%s", interval, error)
+            log.warning("Join cluster failed, will retry: cluster=%s retry_interval=%gs error=%s", cluster, interval, error)
         else:
-            log.info("Join cluster completed. Synced with initial agents: cluster=LAN num_agents=%d", contacted)
+            log.info("Join cluster completed. Synced with initial agents: cluster=%s num_agents=%d", cluster, contacted)
             return
         # The first attempts come soon: agents that start together find each other without waiting out the interval.
         await asyncio.sleep(min(interval, 0.25 * 2 ** min(attempts - 1, 16)) * jitter())

@@ -38,6 +38,9 @@ _log = logging.getLogger(__name__)
 
 FULL_INTERVAL: Final = 60.0
 RETRY_INTERVAL: Final = 15.0
+"""The first failures are tried again sooner, after `FIRST_RETRY` and then twice as long each time: servers that start together
+with their agents have a leader soon."""
+FIRST_RETRY: Final = 0.5
 JOIN_STAGGER: Final = 3.0
 """Seconds. To each, a random part is added."""
 _SCALE_FROM: Final = 128
@@ -101,6 +104,7 @@ class Syncer:
         self._dirty = False
         self._full_at = 0.0
         self._pauses = 0
+        self._failures = 0
         self._task: asyncio.Task[None] | None = None
 
     # --- steering ----------------------------------------------------------------------------------------------------
@@ -179,13 +183,18 @@ class Syncer:
                 await (self._full_sync() if full else self._push())
             except (DiscoveryError, PushFailed) as error:
                 _log.error("failed to sync changes", extra=fields(error=error))
-                self._schedule(RETRY_INTERVAL)
+                self._retry()
             except Exception:
                 _log.exception("failed to sync changes, which should not happen")
-                self._schedule(RETRY_INTERVAL)
+                self._retry()
             else:
+                self._failures = 0
                 if full:
                     self._schedule(FULL_INTERVAL)
+
+    def _retry(self) -> None:
+        self._schedule(min(RETRY_INTERVAL, FIRST_RETRY * 2 ** min(self._failures, 16)))
+        self._failures += 1
 
     def _schedule(self, interval: float) -> None:
         """Plan the next full sync, unless an earlier one is planned already."""

@@ -20,8 +20,10 @@ class Answer(Protocol):
     not be kept.
     """
 
-    reply: Any
-    watch: Watch | None
+    @property
+    def reply(self) -> Any: ...
+    @property
+    def watch(self) -> Watch | None: ...
 
 
 class Delegate(Protocol):

@@ -73,6 +73,8 @@ class Replica:
         self._store = store
         self._send = send
         self._address = address
+        self.seen_at: dict[str, str] = {}
+        """Server id -> address, as gossip last saw it: servers are known by id and may move."""
         self._metrics = metrics
         self._log = log
         self._loop = loop
@@ -152,12 +154,14 @@ class Replica:
     def leader_address(self) -> str:
         """The server address of the leader, empty if none is known."""
         leader = self._raft.leader_id
-        if leader is None:
-            return ""
-        if leader == self.server_id:
+        return "" if leader is None else self.address_of(leader)
+
+    def address_of(self, server_id: str) -> str:
+        """Where a server is: as gossip last saw it, else as the configuration says; empty if neither knows it."""
+        if server_id == self.server_id:
             return self._address
-        server = self._raft.configuration.get(leader)
-        return server.address if server is not None else ""
+        server = self._raft.configuration.get(server_id)
+        return self.seen_at.get(server_id) or (server.address if server is not None else "")
 
     @property
     def is_virgin(self) -> bool:
@@ -380,9 +384,9 @@ class Replica:
         for message in messages:
             by_peer.setdefault(message.target, []).append(message)
         for peer, batch in by_peer.items():
-            server = self._raft.configuration.get(peer)
-            if server is not None:
-                self._send(server.address, encode(batch))
+            address = self.address_of(peer)
+            if address:
+                self._send(address, encode(batch))
 
     def _apply(self, entries: Sequence[Entry]) -> None:
         if not entries:

@@ -44,7 +44,7 @@ from .bootstrap import Bootstrap
 from .endpoints import RPC_HOLD_TIME, Endpoints
 from .leader import LeaderDuties
 from .log_writer import LogWriter
-from .members import Member, join_host_port
+from .members import ALIVE, Member, as_server, join_host_port
 from .operator import OperatorEndpoints
 from .replica import Replica
 from .snapshotting import SnapshotPolicy, Snapshotting
@@ -233,6 +233,10 @@ class Server:
             self.replica.transfer_leadership(heir)
             await self.replica.leadership_changed(5.0)
 
+    def set_snapshot_policy(self, policy: SnapshotPolicy) -> None:
+        """A reload's: holds from the next look on."""
+        self._snapshotting.policy = policy
+
     # --- the seam: what `model.delegate.Delegate` asks ---------------------------------------------------------------
 
     async def call(self, method: str, request: Record) -> Any:
@@ -247,6 +251,9 @@ class Server:
     # --- gossip's news -----------------------------------------------------------------------------------------------
 
     def member_changed(self, member: Member) -> None:
+        server = as_server(member)
+        if server is not None and server.status == ALIVE and server.datacenter == self._options.datacenter:
+            self.replica.seen_at[server.id] = server.rpc_address
         self.consider_bootstrap()
         if self.replica.leader_ready:
             self.duties.member_changed(member)
@@ -284,7 +291,7 @@ class Server:
 
     def _peer_unreachable(self, address: str) -> None:
         for server in self.replica.configuration.servers:
-            if server.address == address:
+            if self.replica.address_of(server.id) == address:
                 self.replica.unreachable(server.id)
 
     # --- snapshots for operators -------------------------------------------------------------------------------------

@@ -241,6 +241,7 @@ class Metrics:
         self.acl_blocked_node_registration = self._acl_blocked("node", "registration")
         versions: Mapping[tuple[str, ...], Instrument] = {(version,): Gauge(lambda: 1.0)}
         self._series.append(_Series("version", "gauge", "The running version", ("version",), versions.items))
+        self.loop_lag = self._sample("runtime.loop_lag", "How much later than asked the event loop acts")
         self._gauge("runtime.alloc_bytes", "Resident memory").read = _resident_bytes
         self._gauge("runtime.sys_bytes", "Resident memory").read = _resident_bytes
         self._gauge("runtime.heap_objects", "Blocks that Python has allocated").read = sys.getallocatedblocks
