@@ -12,12 +12,22 @@ C = TypeVar("C", bound=Connection)
 
 
 class Dialer:
-    """`bind_address`, if given, is where connections come from; `timeout` is seconds, handshake included."""
+    """`bind_address`, if given, is where connections come from; `timeout` is seconds, handshake included.
 
-    def __init__(self, tls: Tls | None = None, *, bind_address: str = "", timeout: float = 10.0) -> None:
+    `datacenter` is that of the servers dialled, if not our own.
+    """
+
+    def __init__(
+        self, tls: Tls | None = None, *, bind_address: str = "", timeout: float = 10.0, datacenter: str | None = None
+    ) -> None:
         self._tls = tls
         self._bind_address = bind_address
         self._timeout = timeout
+        self._datacenter = datacenter
+
+    def towards(self, datacenter: str) -> "Dialer":
+        """The same for the servers of another datacenter, whose certificates name that one."""
+        return Dialer(self._tls, bind_address=self._bind_address, timeout=self._timeout, datacenter=datacenter)
 
     async def dial(self, address: str, first_byte: int, connection: C, *, timeout: float | None = None) -> C:
         """Connect to `ip:port`, say what the connection is for, hand it to `connection`. Raises OSError."""
@@ -31,7 +41,7 @@ class Dialer:
                     lambda: connection,
                     sock=sock,
                     ssl=context,
-                    server_hostname=self._tls.server_name if self._tls and context else None,
+                    server_hostname=self._tls.name_of_servers(self._datacenter) if self._tls and context else None,
                 )
             except BaseException:
                 sock.close()

@@ -62,7 +62,11 @@ class Tls:
     @property
     def server_name(self) -> str:
         """The name in the certificates of this datacenter's servers."""
-        return f"server.{self._options.datacenter}.{self._options.domain.rstrip('.')}"
+        return self.name_of_servers(self._options.datacenter)
+
+    def name_of_servers(self, datacenter: str | None) -> str:
+        """The name in the certificates of a datacenter's servers; None is our own datacenter."""
+        return f"server.{datacenter or self._options.datacenter}.{self._options.domain.rstrip('.')}"
 
     def proves_server(self, connection: ssl.SSLObject) -> bool:
         """Whether the other end showed a certificate of a server, where the options let only servers have one."""
