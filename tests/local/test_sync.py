@@ -1,6 +1,7 @@
 """Anti-entropy in virtual time against a catalog in a dict."""
 
 import asyncio
+import itertools
 from itertools import pairwise
 from typing import Any
 
@@ -231,7 +232,7 @@ def test_tags_may_be_overridden_where_the_service_allows_it() -> None:
     simulate(scenario())
 
 
-def test_a_failed_full_sync_is_tried_again_within_half_a_minute() -> None:
+def test_a_failed_full_sync_is_tried_again_at_once() -> None:
     async def scenario() -> None:
         catalog = Catalog()
         catalog.refuse = lambda method, request: NoLeader()
@@ -241,10 +242,32 @@ def test_a_failed_full_sync_is_tried_again_within_half_a_minute() -> None:
         await settle()
         assert catalog.services == {}
         catalog.refuse = lambda method, request: None
-        await asyncio.sleep(14.9)
-        assert catalog.services == {}
-        await asyncio.sleep(15.2)
+        await asyncio.sleep(1.1)
         assert set(catalog.services) == {"web"}
+        await agent.syncer.stop()
+        await agent.local.close()
+
+    simulate(scenario())
+
+
+def test_full_syncs_that_go_on_failing_are_tried_ever_more_rarely() -> None:
+    async def scenario() -> None:
+        tries = []
+        loop = asyncio.get_running_loop()
+
+        def refuse(method: str, request: object) -> NoLeader:
+            if method == "Catalog.NodeServiceList":
+                tries.append(loop.time())
+            return NoLeader()
+
+        catalog = Catalog()
+        catalog.refuse = refuse
+        agent = Agent(catalog)
+        agent.syncer.start()
+        await asyncio.sleep(300)
+        pauses = [later - earlier for earlier, later in itertools.pairwise(tries)]
+        assert 0.5 <= pauses[0] <= 1
+        assert all(15 <= pause <= 30 for pause in pauses[5:])
         await agent.syncer.stop()
         await agent.local.close()
 

@@ -6,7 +6,7 @@ before the block is made, so that applying it is a pure function of the state.
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -104,8 +104,30 @@ Command = (
     | RestoreChunk
 )
 
+
+def _typed(kind: Any, value: Any) -> Any:
+    """Durations travel as integers; what is declared as a mere `object` stays what it is."""
+    return value if kind is object else kind(value)
+
+
 _encoder: Final = msgspec.msgpack.Encoder(enc_hook=int)
-_decoder: Final = msgspec.msgpack.Decoder(list[Command], dec_hook=lambda kind, value: kind(value))
+_decoder: Final = msgspec.msgpack.Decoder(list[Command], dec_hook=_typed)
+
+
+def encode_command(command: Command) -> bytes:
+    """One command as it stands in a block. Raises ValueError or OverflowError for what the log cannot hold."""
+    return _encoder.encode(command)
+
+
+def join_block(encoded: Sequence[bytes]) -> bytes:
+    """The block of commands that are encoded already: a MessagePack array."""
+    return _array_header(len(encoded)) + b"".join(encoded)
+
+
+def _array_header(length: int) -> bytes:
+    if length < 16:
+        return bytes((0x90 | length,))
+    return b"\xdc" + length.to_bytes(2, "big") if length < 1 << 16 else b"\xdd" + length.to_bytes(4, "big")
 
 
 def encode_block(commands: Sequence[Command]) -> bytes:
