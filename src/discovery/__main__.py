@@ -1,0 +1,5 @@
+"""`python -m discovery` is the program `discovery`."""
+
+from discovery.cli.main import main
+
+raise SystemExit(main())
