@@ -46,9 +46,14 @@ class BlockingQueries:
 
     async def _changed(self, read: Read[Any], loop: asyncio.AbstractEventLoop, deadline: float) -> None:
         woken: asyncio.Future[None] = loop.create_future()
+
+        def wake() -> None:
+            if not woken.done():
+                woken.set_result(None)
+
         watch: Watch = self._store.watches.watch(read.topics)
-        watch.on_fire(lambda: woken.done() or woken.set_result(None))
-        timer = loop.call_at(deadline, lambda: woken.done() or woken.set_result(None))
+        watch.on_fire(wake)
+        timer = loop.call_at(deadline, wake)
         try:
             await woken
         finally:

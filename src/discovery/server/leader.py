@@ -25,7 +25,6 @@ from discovery.model.records import (
     Session,
     Weights,
 )
-from discovery.raft.messages import Server
 from discovery.state.store import StateStore
 
 from .members import ALIVE, FAILED, LEFT, Member, ServerMember, as_server
@@ -221,7 +220,7 @@ class LeaderDuties:
             if known.id == server.id and known.address == server.rpc_address:
                 return
         self._log.info("adding server to the cluster: server=%s address=%s", server.name, server.rpc_address)
-        await self._replica.add_server(Server(id=server.id, address=server.rpc_address, voter=server.voter))
+        await self._replica.add_server(server.id, server.rpc_address, voter=server.voter)
 
     async def _leave_raft(self, server: ServerMember) -> None:
         if any(known.id == server.id for known in self._replica.configuration.servers):
@@ -254,14 +253,13 @@ class LeaderDuties:
     # --- time --------------------------------------------------------------------------------------------------------
 
     async def _watch_sessions(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
-            changed: asyncio.Future[None] = loop.create_future()
+            changed = asyncio.Event()
             watch = self._store.watches.watch((("sessions",),))
-            watch.on_fire(lambda changed=changed: changed.done() or changed.set_result(None))
+            watch.on_fire(changed.set)
             self.sessions.follow_store()
             try:
-                await changed
+                await changed.wait()
             finally:
                 watch.cancel()
 

@@ -13,16 +13,21 @@ from collections.abc import Callable
 Job = Callable[[], None]
 
 
+def _nothing() -> None:
+    return
+
+
 class LogWriter:
     """Runs one job at a time. `idle` is called on the loop after each, `failed` with the error of one, after which none runs."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._waiting: deque[tuple[Job, Job]] = deque()
+        self._later: deque[Job] = deque()
         self._jobs: queue.SimpleQueue[tuple[Job, Job] | None] = queue.SimpleQueue()
         self._stopped = False
         self.busy = False
-        self.idle: Job = lambda: None
+        self.idle: Job = _nothing
         self.failed: Callable[[BaseException], None] = lambda error: None
         self._thread = threading.Thread(target=self._run, name="raft-log", daemon=True)
         self._thread.start()
@@ -32,6 +37,11 @@ class LogWriter:
         self._waiting.append((job, done))
         self._start()
 
+    def submit_later(self, job: Job) -> None:
+        """Run `job` on the thread when nothing else waits."""
+        self._later.append(job)
+        self._loop.call_soon(self._start)
+
     def stop(self) -> None:
         """Wait for the running job; those that wait are dropped."""
         self._stopped = True
@@ -39,9 +49,14 @@ class LogWriter:
         self._thread.join()
 
     def _start(self) -> None:
-        if not self.busy and not self._stopped and self._waiting:
+        if self.busy or self._stopped:
+            return
+        if self._waiting:
             self.busy = True
             self._jobs.put(self._waiting.popleft())
+        elif self._later:
+            self.busy = True
+            self._jobs.put((self._later.popleft(), _nothing))
 
     def _run(self) -> None:
         while (work := self._jobs.get()) is not None:
@@ -61,7 +76,10 @@ class LogWriter:
             return
 
     def _completed(self, done: Job) -> None:
+        """What waits goes next; else the replica has its turn before any job for later."""
         self.busy = False
-        self._start()
+        if self._waiting:
+            self._start()
         done()
         self.idle()
+        self._loop.call_soon(self._start)

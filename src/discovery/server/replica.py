@@ -9,29 +9,33 @@ run elsewhere (`log_writer`, `snapshotting`).
 import asyncio
 import logging
 import math
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from discovery.model import commands as c
-from discovery.model.errors import NoLeader, OutcomeUnknown, RequestFailed
+from discovery.model.errors import DiscoveryError, NoLeader, OutcomeUnknown, RequestFailed
 from discovery.raft.configuration import ChangeKind, ConfigurationChange
 from discovery.raft.core import Raft, Ready, Role
-from discovery.raft.errors import MalformedMessage, NotLeader, ProposalRefused, RaftError
-from discovery.raft.messages import Configuration, Entry, EntryKind, InstallSnapshot, Message, Server, SnapshotMeta, encode
+from discovery.raft.errors import MalformedMessage, NotLeader, RaftError
+from discovery.raft.messages import Configuration, Entry, EntryKind, InstallSnapshot, Message, SnapshotMeta, encode
 from discovery.state.store import Result, StateStore
 from discovery.storage.log import LogStore
 from discovery.telemetry import Metrics
 
+from .applied_entries import AppliedEntries
+from .barriers import ReadBarriers
 from .log_writer import LogWriter
+from .proposals import Proposals, fail
+from .replication_meter import ReplicationMeter
 
-MAX_BLOCK_COMMANDS: Final = 1024
-MAX_BLOCKS_IN_FLIGHT: Final = 2
-"""More would make smaller blocks, each with the cost of a whole one."""
+APPLY_BUDGET: Final = 0.02
+"""Seconds of applying after which the rest waits for the next turn, so that heartbeats and requests get theirs."""
 
 Send = Callable[[str, bytes], None]
-"""Address of a peer and a frame for it; never blocks, may drop."""
+"""Id of a peer and a frame for it; never blocks, may drop."""
 
 
 class Hooks(msgspec.Struct):
@@ -43,6 +47,8 @@ class Hooks(msgspec.Struct):
     """We no longer lead."""
     applied: Callable[[], None] = lambda: None
     """A pass of apply is over."""
+    configured: Callable[[Configuration], None] = lambda configuration: None
+    """A change of the members was committed."""
     send_snapshot: Callable[[InstallSnapshot], None] = lambda header: None
     install_snapshot: Callable[[SnapshotMeta], None] = lambda meta: None
     failed: Callable[[BaseException], None] = lambda error: None
@@ -50,7 +56,7 @@ class Hooks(msgspec.Struct):
 
 
 class Replica:
-    """One server's replica. Everything is called on the event loop."""
+    """One server's replica. Everything is called on the event loop. `address_of` gives the server address of a server id."""
 
     def __init__(
         self,
@@ -60,7 +66,7 @@ class Replica:
         writer: LogWriter,
         store: StateStore,
         send: Send,
-        address: str,
+        address_of: Callable[[str], str],
         metrics: Metrics,
         log: logging.Logger,
         loop: asyncio.AbstractEventLoop,
@@ -72,19 +78,18 @@ class Replica:
         writer.failed = self._disk_failed
         self._store = store
         self._send = send
-        self._address = address
-        self.seen_at: dict[str, str] = {}
-        """Server id -> address, as gossip last saw it: servers are known by id and may move."""
+        self._address_of = address_of
         self._metrics = metrics
         self._log = log
         self._loop = loop
         self.hooks = Hooks()
-        self._pending: list[tuple[c.Command, asyncio.Future[Result]]] = []
-        self._in_flight: dict[int, tuple[int, float, list[asyncio.Future[Result]]]] = {}
-        self._read_turn: asyncio.Future[None] | None = None
-        self._reads: dict[int, asyncio.Future[None]] = {}
-        self._released: list[tuple[int, asyncio.Future[None]]] = []
-        self._changes: list[tuple[int, asyncio.Future[None]]] = []
+        self._proposals = Proposals(loop, metrics)
+        self._barriers = ReadBarriers(loop, metrics)
+        self._meter = ReplicationMeter(loop, metrics)
+        self._to_apply: deque[Entry] = deque()
+        self._applied = AppliedEntries()
+        self._changing = asyncio.Lock()
+        self._change: tuple[int, asyncio.Future[None]] | None = None
         self._leadership_waiters: list[asyncio.Future[None]] = []
         self._seen: tuple[Role, int, str | None] = (raft.role, raft.term, raft.leader_id)
         self._ready_term = -1
@@ -92,17 +97,17 @@ class Replica:
         self._ever_led = False
         self._scheduled = False
         self._stopped = False
+        self._started_at = loop.time()
         self._timer: asyncio.TimerHandle | None = None
+        metrics.raft_applied_index.read = lambda: float(raft.applied_index)
+        metrics.raft_last_index.read = lambda: float(raft.last_index)
 
     def start(self) -> None:
         self._schedule()
 
     def stop(self) -> None:
         """Stop taking part; what waits is told that its outcome is not known."""
-        self._stopped = True
-        if self._timer is not None:
-            self._timer.cancel()
-        self._fail_waiting(OutcomeUnknown("the server is shutting down"))
+        self._halt(OutcomeUnknown("the server is shutting down"))
 
     # --- what we are -------------------------------------------------------------------------------------------------
 
@@ -126,12 +131,20 @@ class Replica:
     def last_index(self) -> int:
         return self._raft.last_index
 
+    @property
+    def applied_index(self) -> int:
+        return self._raft.applied_index
+
     def follower_state(self, server_id: str) -> tuple[int, float]:
         """Leader only: the index up to which a server is known to agree, and seconds since it was heard of."""
         progress = self._raft.progress.get(server_id)
         if progress is None:
-            return self._raft.last_index, 0.0
+            return (self._raft.last_index, 0.0) if server_id == self.server_id else (0, math.inf)
         return progress.match, max(0.0, self._loop.time() - progress.last_contact)
+
+    def term_at(self, index: int) -> int:
+        """The term of an entry of our log, 0 where it does not reach."""
+        return self._raft.term_at(index) or 0
 
     @property
     def is_leader(self) -> bool:
@@ -154,14 +167,7 @@ class Replica:
     def leader_address(self) -> str:
         """The server address of the leader, empty if none is known."""
         leader = self._raft.leader_id
-        return "" if leader is None else self.address_of(leader)
-
-    def address_of(self, server_id: str) -> str:
-        """Where a server is: as gossip last saw it, else as the configuration says; empty if neither knows it."""
-        if server_id == self.server_id:
-            return self._address
-        server = self._raft.configuration.get(server_id)
-        return self.seen_at.get(server_id) or (server.address if server is not None else "")
+        return self._address_of(leader) if leader is not None else ""
 
     @property
     def is_virgin(self) -> bool:
@@ -175,104 +181,89 @@ class Replica:
         """Seconds since we heard from the leader; 0 on the leader itself."""
         if self.is_leader:
             return 0.0
-        return max(0.0, self._loop.time() - self._raft.leader_contact)
+        return max(0.0, self._loop.time() - max(self._raft.leader_contact, self._started_at))
 
     async def leadership_changed(self, timeout: float) -> None:
         """Return when another leader is known or `timeout` seconds are over."""
         future: asyncio.Future[None] = self._loop.create_future()
         self._leadership_waiters.append(future)
-        await asyncio.wait([future], timeout=timeout)
-        future.cancel()
+        try:
+            await asyncio.wait([future], timeout=timeout)
+        finally:
+            future.cancel()
 
-    # --- writes ------------------------------------------------------------------------------------------------------
+    # --- writes and reads --------------------------------------------------------------------------------------------
 
     def propose(self, command: c.Command) -> "asyncio.Future[Result]":
         """The result of a command once it is applied. Raises `NoLeader`, if surely nothing happened, and `OutcomeUnknown`."""
         if self._raft.role is not Role.LEADER or self._stopped:
             raise NoLeader
-        future: asyncio.Future[Result] = self._loop.create_future()
-        self._pending.append((command, future))
+        waiter = self._proposals.add(command)
         self._schedule()
-        return future
-
-    def _propose_blocks(self) -> None:
-        """Make blocks of what waits. While enough blocks are under way the next one gathers more."""
-        while self._pending and len(self._in_flight) < MAX_BLOCKS_IN_FLIGHT:
-            batch = self._pending[:MAX_BLOCK_COMMANDS]
-            try:
-                index, term = self._raft.propose(c.encode_block([command for command, _ in batch]))
-            except NotLeader:
-                self._fail_pending(NoLeader())
-                return
-            except ProposalRefused as refusal:
-                if not self._in_flight:
-                    self._fail_pending(RequestFailed(str(refusal)))
-                return
-            del self._pending[: len(batch)]
-            self._in_flight[index] = (term, self._loop.time(), [future for _, future in batch])
-
-    # --- reads -------------------------------------------------------------------------------------------------------
+        return waiter
 
     def read_barrier(self) -> "asyncio.Future[None]":
         """Resolves once a quorum confirmed that we led after this call and everything committed by then is applied.
 
-        All that ask in one turn of the loop share a round. Raises `NoLeader`, also later through the future.
+        Raises `NoLeader`, also later through the future.
         """
-        if self._raft.role is not Role.LEADER:
+        if self._raft.role is not Role.LEADER or self._stopped:
             raise NoLeader
-        if self._read_turn is None:
-            self._read_turn = self._loop.create_future()
-            self._schedule()
-        return asyncio.shield(self._read_turn)
-
-    def _ask_quorum(self) -> None:
-        if self._read_turn is None:
-            return
-        turn, self._read_turn = self._read_turn, None
-        try:
-            self._reads[self._raft.read_index(self._loop.time())] = turn
-        except RaftError:
-            _fail(turn, NoLeader())
-
-    def _release_reads(self, ready: Ready) -> None:
-        for token, index in ready.reads:
-            future = self._reads.pop(token, None)
-            if future is not None:
-                self._released.append((index, future))
-        for token in ready.reads_failed:
-            future = self._reads.pop(token, None)
-            if future is not None:
-                _fail(future, NoLeader())
+        turn = self._barriers.join()
+        self._schedule()
+        return asyncio.shield(turn)
 
     # --- membership --------------------------------------------------------------------------------------------------
 
     def bootstrap(self, configuration: Configuration) -> None:
-        """Write the first configuration of a new cluster; only on a virgin server."""
-        self._raft.bootstrap(configuration)
+        """Write the first configuration of a new cluster; only on a virgin server. Raises `RequestFailed`."""
+        try:
+            self._raft.bootstrap(configuration)
+        except RaftError as error:
+            raise RequestFailed(str(error)) from None
         self._schedule()
 
-    async def add_server(self, server: Server) -> None:
-        kind = ChangeKind.ADD_VOTER if server.voter else ChangeKind.ADD_NONVOTER
-        await self._change(ConfigurationChange(kind, server.id, server.address))
+    async def change_members(self, change: ConfigurationChange) -> None:
+        """Returns once the change is committed; changes go one after the other. Raises as `propose` does."""
+        async with self._changing:
+            try:
+                index, _ = self._raft.propose_configuration(change)
+            except NotLeader:
+                raise NoLeader from None
+            except RaftError as error:
+                raise RequestFailed(str(error)) from None
+            if index <= self._raft.applied_index:
+                return
+            future: asyncio.Future[None] = self._loop.create_future()
+            self._change = index, future
+            self._schedule()
+            await future
+
+    async def add_server(self, server_id: str, address: str, *, voter: bool) -> None:
+        """Add a server or change its address; a voter stays one."""
+        kind = ChangeKind.ADD_VOTER if voter else ChangeKind.ADD_NONVOTER
+        await self.change_members(ConfigurationChange(kind, server_id, address))
+
+    async def demote_server(self, server_id: str) -> None:
+        await self.change_members(ConfigurationChange(ChangeKind.DEMOTE_VOTER, server_id))
 
     async def remove_server(self, server_id: str) -> None:
-        await self._change(ConfigurationChange(ChangeKind.REMOVE_SERVER, server_id))
+        await self.change_members(ConfigurationChange(ChangeKind.REMOVE_SERVER, server_id))
 
-    async def _change(self, change: ConfigurationChange) -> None:
-        future: asyncio.Future[None] = self._loop.create_future()
+    async def transfer_leadership(self, target: str | None = None) -> None:
+        """Hand over to `target`, or to the most advanced voter; returns once we no longer lead. Raises `RequestFailed`."""
         try:
-            index, _ = self._raft.propose_configuration(change)
+            self._raft.transfer_leadership(target, self._loop.time())
         except NotLeader:
             raise NoLeader from None
         except RaftError as error:
-            raise RequestFailed(str(error)) from None
-        self._changes.append((index, future))
+            raise RequestFailed(f"leadership transfer failed: {error}") from None
+        term = self._raft.term
         self._schedule()
-        await future
-
-    def transfer_leadership(self, target: str) -> None:
-        self._raft.transfer_leadership(target, self._loop.time())
-        self._schedule()
+        while self.is_leader and self._raft.term == term:
+            if self._raft.transfer_target is None:
+                raise RequestFailed("leadership transfer timeout")
+            await self.leadership_changed(0.05)
 
     # --- what the network says ---------------------------------------------------------------------------------------
 
@@ -281,15 +272,20 @@ class Replica:
         if self._stopped:
             return
         now = self._loop.time()
+        self._meter.received(messages)
         try:
             for message in messages:
                 self._raft.step(message, now)
         except MalformedMessage as error:
             self._log.warning("dropped what a peer sent: %s", error)
+        except Exception as error:
+            self._break(error)
         self._schedule()
 
     def unreachable(self, server_id: str) -> None:
         self._raft.report_unreachable(server_id)
+
+    # --- snapshots ---------------------------------------------------------------------------------------------------
 
     def snapshot_sent(self, server_id: str, succeeded: bool) -> None:
         self._raft.report_snapshot(server_id, succeeded)
@@ -305,13 +301,14 @@ class Replica:
         return self._raft.describe_snapshot(self._raft.applied_index)
 
     def compact(self, meta: SnapshotMeta, trailing: int) -> None:
-        """Forget what a durable snapshot covers, but for `trailing` entries."""
-        up_to = self._raft.compact(meta, trailing)
-        self._writer.submit(lambda: self._log_store.compact(up_to), lambda: None)
+        """Forget what a durable snapshot covers, but for the last `trailing` commands."""
+        up_to = self._raft.compact(meta, self._applied.kept_behind(meta.index, trailing))
+        for step in self._log_store.compaction_steps(up_to):
+            self._writer.submit_later(step)
 
     def restart_log_after(self, meta: SnapshotMeta, done: Callable[[], None]) -> None:
         """Make the stored log begin after a snapshot, then call `done`."""
-        self._writer.submit(lambda: self._log_store.reset(meta), done)
+        self._writer.submit(lambda: self._log_store.reset(meta), self._guarded(done))
 
     # --- the turn ----------------------------------------------------------------------------------------------------
 
@@ -326,15 +323,13 @@ class Replica:
             return
         try:
             self._raft.tick(self._loop.time())
-            self._propose_blocks()
-            self._ask_quorum()
+            self._proposals.propose_to(self._raft)
+            self._barriers.ask(self._raft)
             self._carry_out()
+            self._apply()
             self._notice_role()
         except Exception as error:
-            # State that was half applied must not be served, nor served to others.
-            self._log.exception("the replica stops")
-            self._stopped = True
-            self.hooks.failed(error)
+            self._break(error)
             return
         self._arm()
 
@@ -349,87 +344,89 @@ class Replica:
             self._send_all(ready.messages)
             self._persist(ready)
             if ready.install_snapshot is not None:
+                # It covers whatever waits to be applied.
+                self._to_apply.clear()
+                self._applied.clear()
                 self.hooks.install_snapshot(ready.install_snapshot)
             for header in ready.snapshots_to_send:
                 self.hooks.send_snapshot(header)
-            self._release_reads(ready)
-            self._apply(ready.committed)
-            self._resolve_reads()
+            self._barriers.take(ready)
+            self._to_apply.extend(ready.committed)
 
     def _persist(self, ready: Ready) -> None:
         if ready.write_id is None:
             return
         write_id, promises = ready.write_id, ready.messages_after_persist
-        if ready.must_sync:
-            entries, hard_state = ready.entries, ready.hard_state
-            self._writer.submit(lambda: self._log_store.append(entries, hard_state), lambda: self._persisted(write_id, promises))
-        else:
+        if not ready.must_sync:
+            # Nothing else is being written, or Raft would not have been told to write.
+            self._persisted(write_id, promises)
+            return
+        entries, hard_state, started = ready.entries, ready.hard_state, self._loop.time()
+
+        def persisted() -> None:
+            if self.is_leader:
+                self._metrics.raft_leader_dispatch_log.observe(self._loop.time() - started)
+                self._metrics.raft_leader_dispatch_num_logs.set(len(entries))
             self._persisted(write_id, promises)
 
-    def _persisted(self, write_id: int, promises: Sequence[Message]) -> None:
-        if not self._stopped:
-            self._raft.persisted(write_id)
-            self._send_all(promises)
+        self._writer.submit(lambda: self._log_store.append(entries, hard_state), self._guarded(persisted))
 
-    def _disk_failed(self, error: BaseException) -> None:
-        self._log.critical("the log can't be written, this server stops: %s", error)
-        self._stopped = True
-        self._fail_waiting(OutcomeUnknown("the server's disk failed"))
-        self.hooks.failed(error)
+    def _persisted(self, write_id: int, promises: Sequence[Message]) -> None:
+        self._raft.persisted(write_id)
+        self._send_all(promises)
 
     def _send_all(self, messages: Sequence[Message]) -> None:
         if not messages:
             return
+        self._meter.sent(messages)
         by_peer: dict[str, list[Message]] = {}
         for message in messages:
             by_peer.setdefault(message.target, []).append(message)
         for peer, batch in by_peer.items():
-            address = self.address_of(peer)
-            if address:
-                self._send(address, encode(batch))
+            self._send(peer, encode(batch))
 
-    def _apply(self, entries: Sequence[Entry]) -> None:
-        if not entries:
-            return
-        for entry in entries:
-            if entry.kind is EntryKind.COMMAND:
-                self._apply_block(entry)
-            elif entry.kind is EntryKind.NOOP and self.is_leader and entry.term == self._raft.term:
-                self._ready_term = entry.term
-        last = entries[-1].index
-        self._raft.applied(last)
-        self._changes = [(index, future) for index, future in self._changes if not _done_by(last, index, future)]
-        self.hooks.applied()
-        if self._pending:
-            self._schedule()
+    # --- applying ----------------------------------------------------------------------------------------------------
 
-    def _apply_block(self, entry: Entry) -> None:
-        results = self._store.apply(c.decode_block(entry.data))
-        waiting = self._in_flight.pop(entry.index, None)
-        if waiting is None:
-            return
-        term, started, futures = waiting
-        if term != entry.term:
-            for future in futures:
-                _fail(future, OutcomeUnknown())
-            return
-        self._metrics.raft_commit_duration.observe(self._loop.time() - started)
-        for future, result in zip(futures, results, strict=True):
+    def _apply(self) -> None:
+        """Apply what was committed, for as long as the budget lasts."""
+        if self._to_apply:
+            started = self._loop.time()
+            last = self._apply_entries(started + APPLY_BUDGET)
+            self._raft.applied(last)
+            self._metrics.raft_fsm_apply.observe(self._loop.time() - started)
+            self._resolve_change(last)
+            self.hooks.applied()
+            if self._to_apply or self._proposals.waiting:
+                self._schedule()
+        self._barriers.applied(self._raft.applied_index)
+
+    def _apply_entries(self, deadline: float) -> int:
+        """Returns the index reached."""
+        count = 0
+        while True:
+            entry = self._to_apply.popleft()
+            count += 1
+            self._apply_entry(entry)
+            if not self._to_apply or self._loop.time() >= deadline:
+                self._metrics.raft_commit_num_logs.set(count)
+                return entry.index
+
+    def _apply_entry(self, entry: Entry) -> None:
+        if entry.kind is EntryKind.COMMAND:
+            results = self._store.apply(c.decode_block(entry.data))
+            self._applied.add(entry.index, len(results), len(entry.data))
+            self._proposals.applied(entry, results)
+        elif entry.kind is EntryKind.CONFIGURATION:
+            self.hooks.configured(self._raft.configuration)
+        elif self.is_leader and entry.term == self._raft.term:
+            self._ready_term = entry.term
+
+    def _resolve_change(self, applied: int) -> None:
+        if self._change is not None and self._change[0] <= applied:
+            _, future = self._change
+            self._change = None
             if not future.done():
-                future.set_result(result)
-
-    def _resolve_reads(self) -> None:
-        if not self._released:
-            return
-        applied = self._raft.applied_index
-        waiting = []
-        for index, future in self._released:
-            if index <= applied:
-                if not future.done():
-                    future.set_result(None)
-            else:
-                waiting.append((index, future))
-        self._released = waiting
+                future.set_result(None)
 
     # --- changes of role ---------------------------------------------------------------------------------------------
 
@@ -447,6 +444,8 @@ class Replica:
         self._ever_led = self._ever_led or leader is not None
         if was[0] is Role.LEADER and (role is not Role.LEADER or term != was[1]):
             self._step_down()
+        if role is not was[0]:
+            self._count_role(role)
         if role is Role.LEADER and was[:2] != now[:2]:
             self._metrics.raft_leader_elections.inc()
             self._log.info("cluster leadership acquired: term=%d", term)
@@ -457,34 +456,62 @@ class Replica:
             if not future.done():
                 future.set_result(None)
 
+    def _count_role(self, role: Role) -> None:
+        if role is Role.LEADER:
+            self._metrics.raft_state_leader.inc()
+        elif role is Role.FOLLOWER:
+            self._metrics.raft_state_follower.inc()
+        elif role is Role.PRE_CANDIDATE:
+            self._metrics.raft_heartbeat_timeout.inc()
+        else:
+            self._metrics.raft_state_candidate.inc()
+
     def _step_down(self) -> None:
         self._log.info("cluster leadership lost")
         self._announced = False
         self._fail_waiting(OutcomeUnknown())
         self.hooks.following()
 
-    def _fail_pending(self, error: Exception) -> None:
-        pending, self._pending = self._pending, []
-        for _, future in pending:
-            _fail(future, error)
-
-    def _fail_waiting(self, error: OutcomeUnknown) -> None:
+    def _fail_waiting(self, error: DiscoveryError) -> None:
         """What was not proposed surely did not happen; what was may still."""
-        self._fail_pending(NoLeader())
-        in_flight, self._in_flight = self._in_flight, {}
-        for _, _, futures in in_flight.values():
-            for future in futures:
-                _fail(future, error)
-        for index, future in self._changes:
-            del index
-            _fail(future, error)
-        self._changes = []
-        reads = [*self._reads.values(), *(future for _, future in self._released)]
-        if self._read_turn is not None:
-            reads.append(self._read_turn)
-        self._reads, self._released, self._read_turn = {}, [], None
-        for future in reads:
-            _fail(future, NoLeader())
+        self._proposals.fail(error)
+        self._barriers.fail()
+        if self._change is not None:
+            fail(self._change[1], error)
+            self._change = None
+
+    # --- the end -----------------------------------------------------------------------------------------------------
+
+    def _guarded(self, action: Callable[[], None]) -> Callable[[], None]:
+        """`action` for the writer to call: not any more once we have stopped, and its failure ends this node."""
+
+        def run() -> None:
+            if not self._stopped:
+                try:
+                    action()
+                except Exception as error:
+                    self._break(error)
+
+        return run
+
+    def _halt(self, told: DiscoveryError) -> None:
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._fail_waiting(told)
+
+    def _break(self, error: Exception) -> None:
+        """A state that was half applied, or a broken promise of the protocol, must not be served, nor spread."""
+        if not self._stopped:
+            self._log.critical("the replica stops: %s", error, exc_info=error)
+            self._halt(OutcomeUnknown("the server failed"))
+            self.hooks.failed(error)
+
+    def _disk_failed(self, error: BaseException) -> None:
+        if not self._stopped:
+            self._log.critical("the log can't be written, this server stops: %s", error)
+            self._halt(OutcomeUnknown("the server's disk failed"))
+            self.hooks.failed(error)
 
     # --- for operators -----------------------------------------------------------------------------------------------
 
@@ -493,6 +520,10 @@ class Replica:
         raft = self._raft
         contact = "0" if self.is_leader else f"{self.last_contact() * 1000:.3f}ms" if self._ever_led else "never"
         others = [server for server in raft.configuration.servers if server.voter and server.id != self.server_id]
+        members = " ".join(
+            f"{{Suffrage:{'Voter' if server.voter else 'Nonvoter'} ID:{server.id} Address:{server.address}}}"
+            for server in raft.configuration.servers
+        )
         return {
             "applied_index": str(raft.applied_index),
             "commit_index": str(raft.commit_index),
@@ -502,9 +533,7 @@ class Replica:
             "last_log_term": str(raft.last_term),
             "last_snapshot_index": str(raft.snapshot.index if raft.snapshot else 0),
             "last_snapshot_term": str(raft.snapshot.term if raft.snapshot else 0),
-            "latest_configuration": str(
-                [{"ID": server.id, "Address": server.address, "Voter": server.voter} for server in raft.configuration.servers]
-            ),
+            "latest_configuration": f"[{members}]",
             "latest_configuration_index": str(raft.configuration_index),
             "num_peers": str(len(others)),
             "protocol_version": "3",
@@ -512,21 +541,6 @@ class Replica:
             "protocol_version_min": "0",
             "snapshot_version_max": "1",
             "snapshot_version_min": "0",
-            "state": raft.role.name.capitalize(),
+            "state": "Candidate" if raft.role is Role.PRE_CANDIDATE else raft.role.name.capitalize(),
             "term": str(raft.term),
         }
-
-
-def _fail(future: "asyncio.Future[Any]", error: Exception) -> None:
-    if not future.done():
-        future.set_exception(error)
-        # Whoever asked may be gone; an error that nobody collects is no fault.
-        future.exception()
-
-
-def _done_by(applied: int, index: int, future: "asyncio.Future[None]") -> bool:
-    if index > applied:
-        return False
-    if not future.done():
-        future.set_result(None)
-    return True

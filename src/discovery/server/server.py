@@ -22,7 +22,7 @@ from discovery.model.methods import METHODS
 from discovery.model.records import Coordinate, Record
 from discovery.raft.core import Options as RaftOptions
 from discovery.raft.core import Raft
-from discovery.raft.messages import decode
+from discovery.raft.messages import Configuration, decode
 from discovery.state.store import StateStore
 from discovery.storage.log import LogStore
 from discovery.storage.recovery import recover
@@ -39,12 +39,13 @@ from discovery.transport.snapshot_rpc import SnapshotServer, restore_snapshot, s
 from discovery.transport.tls import Tls
 from discovery.wire import archive
 
+from .addresses import ServerAddresses
 from .blocking import BlockingQueries
 from .bootstrap import Bootstrap
 from .endpoints import RPC_HOLD_TIME, Endpoints
 from .leader import LeaderDuties
 from .log_writer import LogWriter
-from .members import ALIVE, Member, as_server, join_host_port
+from .members import ALIVE, Member, join_host_port, servers_of
 from .operator import OperatorEndpoints
 from .replica import Replica
 from .snapshotting import SnapshotPolicy, Snapshotting
@@ -52,6 +53,8 @@ from .writes import WritePolicy
 
 _RESTORE_CHUNK = 256 * 1024
 _LOG_FILE = "raft.db"
+_FAREWELL = 5.0
+"""Seconds for which a server that left is still sent what concerns it."""
 
 
 class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +107,7 @@ class Server:
         self._log = log
         self.store = StateStore()
         self._log_store = LogStore(options.directory / _LOG_FILE)
+        self._log_store.claim(options.node_id)
         files = SnapshotStore(options.directory / "snapshots")
         recovered = recover(self._log_store, files)
         if recovered.snapshot is not None:
@@ -129,14 +133,16 @@ class Server:
             dialer=dialer,
         )
         self._writer = LogWriter(loop)
-        address = join_host_port(options.advertise_address, options.port)
+        own_address = join_host_port(options.advertise_address, options.port)
+        self._addresses = ServerAddresses(options.node_id, own_address, options.datacenter)
+        self._addresses.configured(raft.configuration)
         self.replica = Replica(
             raft=raft,
             log_store=self._log_store,
             writer=self._writer,
             store=self.store,
-            send=self._peers.send,
-            address=address,
+            send=self._send_to_peer,
+            address_of=self._addresses.of,
             metrics=metrics,
             log=log,
             loop=loop,
@@ -146,6 +152,7 @@ class Server:
             store=self.store,
             files=files,
             peers=self._peers,
+            addresses=self._addresses,
             policy=options.snapshots,
             metrics=metrics,
             log=log,
@@ -185,6 +192,7 @@ class Server:
         self.replica.hooks.leading = self.duties.started_leading
         self.replica.hooks.following = self.duties.stopped_leading
         self.replica.hooks.applied = self.endpoints.collect_released_locks
+        self.replica.hooks.configured = self._members_configured
         self.replica.hooks.failed = failed
         rpc = RpcServer(self.endpoints.call, METHODS)
         self._listener = Listener(
@@ -198,6 +206,7 @@ class Server:
             handshake_timeout=options.rpc_handshake_timeout,
             max_per_client=options.rpc_max_conns_per_client,
         )
+        self._configuration = raft.configuration
         self._tasks: list[asyncio.Task[None]] = []
         self._forming: set[asyncio.Task[None]] = set()
 
@@ -212,9 +221,11 @@ class Server:
 
     async def stop(self) -> None:
         self.duties.stopped_leading()
-        self._snapshotting.stop()
-        for task in (*self._tasks, *self._forming):
+        tasks = (*self._tasks, *self._forming)
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._snapshotting.stop()
         self.replica.stop()
         await self._listener.close()
         await self._peers.close()
@@ -224,14 +235,16 @@ class Server:
 
     async def leave(self) -> None:
         """Before gossip says goodbye: hand over leadership if there is someone to take it."""
-        voters = [server for server in self.replica.configuration.servers if server.voter]
-        if not self.replica.is_leader or len(voters) < 2:
+        alive = {server.id for server in servers_of(self._gossip.members(), self._options.datacenter) if server.status == ALIVE}
+        heirs = [server for server in self.replica.configuration.servers if server.voter and server.id in alive]
+        heirs = [server for server in heirs if server.id != self._options.node_id]
+        if not self.replica.is_leader or not heirs:
             return
-        alive = {member.tags.get("id") for member in self._gossip.members() if member.status == 1}
-        heir = next((server.id for server in voters if server.id != self._options.node_id and server.id in alive), None)
-        if heir is not None:
-            self.replica.transfer_leadership(heir)
-            await self.replica.leadership_changed(5.0)
+        heir = max(heirs, key=lambda server: self.replica.follower_state(server.id)[0])
+        try:
+            await self.replica.transfer_leadership(heir.id)
+        except DiscoveryError as error:
+            self._log.warning("left without handing over leadership: %s", error)
 
     def set_snapshot_policy(self, policy: SnapshotPolicy) -> None:
         """A reload's: holds from the next look on."""
@@ -251,9 +264,7 @@ class Server:
     # --- gossip's news -----------------------------------------------------------------------------------------------
 
     def member_changed(self, member: Member) -> None:
-        server = as_server(member)
-        if server is not None and server.status == ALIVE and server.datacenter == self._options.datacenter:
-            self.replica.seen_at[server.id] = server.rpc_address
+        self._addresses.heard_of([member])
         self.consider_bootstrap()
         if self.replica.leader_ready:
             self.duties.member_changed(member)
@@ -263,6 +274,8 @@ class Server:
             self.duties.member_reaped(member)
 
     def consider_bootstrap(self) -> None:
+        """Look at the members of the gossip pool, and form the cluster if its time has come."""
+        self._addresses.heard_of(self._gossip.members())
         if self.replica.is_virgin and self._options.bootstrap_expect:
             task = asyncio.get_running_loop().create_task(self._bootstrap.consider(self._gossip.members()))
             self._forming.add(task)
@@ -289,10 +302,26 @@ class Server:
             return
         self.replica.receive(messages)
 
+    def _send_to_peer(self, server_id: str, frame: bytes) -> None:
+        address = self._addresses.of(server_id)
+        if address:
+            self._peers.send(address, frame)
+
     def _peer_unreachable(self, address: str) -> None:
-        for server in self.replica.configuration.servers:
-            if self.replica.address_of(server.id) == address:
-                self.replica.unreachable(server.id)
+        for server_id in self._addresses.ids_at(address):
+            self.replica.unreachable(server_id)
+
+    def _members_configured(self, configuration: Configuration) -> None:
+        """Connections to servers that left are closed once they had time to hear of it."""
+        left = {server.id for server in self._configuration.servers} - configuration.ids()
+        self._configuration = configuration
+        self._addresses.configured(configuration)
+        for server_id in left:
+            asyncio.get_running_loop().call_later(_FAREWELL, self._forget_peer, server_id)
+
+    def _forget_peer(self, server_id: str) -> None:
+        if server_id not in self.replica.configuration.ids():
+            self._peers.forget(self._addresses.of(server_id))
 
     # --- snapshots for operators -------------------------------------------------------------------------------------
 
@@ -311,9 +340,8 @@ class Server:
                 )
                 return await told_plainly(asking)
             await self.replica.read_barrier()
-        meta, index = self.replica.describe_snapshot(), self.store.index
-        view = self.store.capture()
-        state = await asyncio.to_thread(lambda: b"".join(view.chunks()))
+        meta, index, chunks = self._snapshotting.chunks_for_archive()
+        state = await asyncio.to_thread(b"".join, chunks)
         servers = [
             {"Suffrage": 0 if server.voter else 1, "ID": server.id, "Address": server.address}
             for server in meta.configuration.servers

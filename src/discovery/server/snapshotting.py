@@ -5,26 +5,28 @@ Capturing the state is a shallow copy on the event loop; encoding and writing it
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from typing import Any, Final
 
 import msgspec
 
+from discovery.model.errors import RequestFailed
 from discovery.raft.messages import InstallSnapshot, SnapshotMeta, SnapshotProgress
 from discovery.state.store import StateStore
-from discovery.storage.errors import StorageError
+from discovery.storage.errors import CorruptSnapshot
 from discovery.storage.snapshots import Receiver, SnapshotStore
 from discovery.telemetry import Metrics
 from discovery.transport.raft_peers import RaftPeers
 from discovery.transport.raft_snapshots import SnapshotRefused
 
+from .addresses import ServerAddresses
 from .replica import Replica
 
 SEND_TIMEOUT: Final = 300.0
 
 
 class SnapshotPolicy(msgspec.Struct, frozen=True):
-    """When to take one: after `threshold` commands, looked at every `interval` seconds; `trailing` log entries are kept."""
+    """When to take one: after `threshold` commands, looked at every `interval` seconds; `trailing` commands stay in the log."""
 
     threshold: int = 16384
     interval: float = 30.0
@@ -41,6 +43,7 @@ class Snapshotting:
         store: StateStore,
         files: SnapshotStore,
         peers: RaftPeers,
+        addresses: ServerAddresses,
         policy: SnapshotPolicy,
         metrics: Metrics,
         log: logging.Logger,
@@ -49,20 +52,26 @@ class Snapshotting:
         self._store = store
         self._files = files
         self._peers = peers
+        self._addresses = addresses
         self.policy = policy
         self._metrics = metrics
         self._log = log
         self._taken_at = store.index
+        self._taking = asyncio.Lock()
+        self._installing = False
         self._tasks: set[asyncio.Task[None]] = set()
         replica.hooks.send_snapshot = lambda header: self._spawn(self._send(header))
-        replica.hooks.install_snapshot = lambda meta: self._spawn(self._install(meta))
+        replica.hooks.install_snapshot = self._begin_install
 
     def start(self) -> None:
         self._spawn(self._take_when_due())
 
-    def stop(self) -> None:
-        for task in self._tasks:
+    async def stop(self) -> None:
+        """End everything under way; half a file is removed by the next start."""
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -75,34 +84,53 @@ class Snapshotting:
         while True:
             await asyncio.sleep(self.policy.interval)
             if self._store.index - self._taken_at >= self.policy.threshold:
-                try:
-                    await self._take()
-                except OSError as error:
-                    self._log.error("failed to take a snapshot, the log is kept: %s", error)
+                await self.take()
+
+    async def take(self) -> None:
+        """Take a snapshot and cut the log. A failure is logged: the older snapshots and the log are as they were."""
+        async with self._taking:
+            if self._installing or self._replica.applied_index == 0:
+                return
+            try:
+                await self._take()
+            except OSError as error:
+                self._log.error("failed to take a snapshot, the log is kept: %s", error)
 
     async def _take(self) -> None:
-        started = asyncio.get_running_loop().time()
+        clock = asyncio.get_running_loop().time
+        started = clock()
         meta, index, view = self._replica.describe_snapshot(), self._store.index, self._store.capture()
+        captured = clock()
         finished = await asyncio.to_thread(self._files.save, meta, view.chunks())
+        self._metrics.raft_fsm_snapshot.observe(captured - started)
+        self._metrics.fsm_persist.observe(clock() - captured)
         self._replica.compact(finished, self.policy.trailing)
         self._taken_at = index
-        took = asyncio.get_running_loop().time() - started
-        self._log.info("snapshot taken: index=%d bytes=%d seconds=%.3f", finished.index, finished.size, took)
+        self._metrics.raft_snapshot_take.observe(clock() - started)
+        self._log.info(
+            "snapshot taken: index=%d bytes=%d seconds=%.3f capture=%.3f",
+            *(finished.index, finished.size, clock() - started, captured - started),
+        )
 
     # --- sending -----------------------------------------------------------------------------------------------------
 
     async def _send(self, header: InstallSnapshot) -> None:
-        server = self._replica.configuration.get(header.target)
-        succeeded = False
-        if server is not None:
-            try:
-                meta = msgspec.msgpack.encode(header)
-                await self._peers.send_snapshot(server.address, meta, self._files.read_chunks(header.meta), timeout=SEND_TIMEOUT)
-                succeeded = True
-                self._log.info("snapshot sent: server=%s index=%d", server.id, header.meta.index)
-            except (OSError, SnapshotRefused, StorageError) as error:
-                self._log.warning("failed to send a snapshot: server=%s error=%s", server.id, error)
-        self._replica.snapshot_sent(header.target, succeeded)
+        started = asyncio.get_running_loop().time()
+        try:
+            meta = msgspec.msgpack.encode(header)
+            address = self._addresses.of(header.target)
+            await self._peers.send_snapshot(address, meta, self._files.read_chunks(header.meta), timeout=SEND_TIMEOUT)
+        except (FileNotFoundError, CorruptSnapshot) as error:
+            self._log.error("taking another snapshot, the one to be sent is lost: index=%d error=%s", header.meta.index, error)
+            await self.take()
+            self._replica.snapshot_sent(header.target, False)
+        except (OSError, SnapshotRefused) as error:
+            self._log.warning("failed to send a snapshot: server=%s error=%s", header.target, error or type(error).__name__)
+            self._replica.snapshot_sent(header.target, False)
+        else:
+            self._metrics.raft_replication_install_snapshot.observe(asyncio.get_running_loop().time() - started)
+            self._log.info("snapshot sent: server=%s index=%d", header.target, header.meta.index)
+            self._replica.snapshot_sent(header.target, True)
 
     # --- receiving ---------------------------------------------------------------------------------------------------
 
@@ -112,15 +140,46 @@ class Snapshotting:
             header = msgspec.msgpack.decode(meta, type=InstallSnapshot)
         except msgspec.MsgspecError as error:
             raise SnapshotRefused(f"its description can't be read: {error}") from None
+        if header.target != self._replica.server_id or header.term < self._replica.term:
+            raise SnapshotRefused(f"it is for {header.target} in term {header.term}")
+        if self._installing:
+            raise SnapshotRefused("another one is being installed")
+        if header.meta.index <= self._replica.applied_index:
+            # The leader learns from Raft's answer how far we are.
+            self._replica.receive([header])
+            raise SnapshotRefused(f"everything up to {self._replica.applied_index} is applied already")
         self._log.info("receiving a snapshot: from=%s index=%d bytes=%d", sender, header.meta.index, header.meta.size)
         return _Intake(self._replica, self._files.receive(header.meta), header)
 
+    def _begin_install(self, meta: SnapshotMeta) -> None:
+        """From here on the state and what Raft counts as applied differ: nothing may be captured until the end."""
+        self._installing = True
+        self._spawn(self._install(meta))
+
     async def _install(self, meta: SnapshotMeta) -> None:
         """Replace the state by the received snapshot, then let the log begin after it."""
-        self._store.restore(self._files.read_chunks(meta))
+        started = asyncio.get_running_loop().time()
+        try:
+            self._store.restore(self._files.read_chunks(meta))
+        except Exception as error:
+            self._log.critical("a verified snapshot can't be installed: index=%d error=%s", meta.index, error)
+            self._replica.hooks.failed(error)
+            return
         self._taken_at = self._store.index
-        self._replica.restart_log_after(meta, lambda: self._replica.snapshot_installed(meta))
-        self._log.info("snapshot installed: index=%d", meta.index)
+        self._metrics.raft_fsm_restore.observe(asyncio.get_running_loop().time() - started)
+
+        def restarted() -> None:
+            self._installing = False
+            self._replica.snapshot_installed(meta)
+            self._log.info("snapshot installed: index=%d", meta.index)
+
+        self._replica.restart_log_after(meta, restarted)
+
+    def chunks_for_archive(self) -> tuple[SnapshotMeta, int, Iterator[bytes]]:
+        """What is needed to write the present state elsewhere: description, state index, bytes. Raises `RequestFailed`."""
+        if self._installing:
+            raise RequestFailed("a snapshot is being installed")
+        return self._replica.describe_snapshot(), self._store.index, self._store.capture().chunks()
 
 
 class _Intake:

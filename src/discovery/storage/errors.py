@@ -27,5 +27,12 @@ class DataDirectoryLocked(StorageError):
     """Another process uses the data directory."""
 
 
+class DataDirectoryOfAnother(StorageError):
+    """The log was written by another server: its votes and acknowledgements are not ours to continue."""
+
+    def __init__(self, directory: Path, owner: str, server_id: str) -> None:
+        super().__init__(f"{directory} belongs to server {owner}, not to {server_id}")
+
+
 class StorageFailed(StorageError):
     """A write failed. What is on disk is unknown, so the server must stop and never retry."""

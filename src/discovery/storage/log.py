@@ -1,8 +1,8 @@
 """The durable Raft log, term and vote: one SQLite database, one transaction and thus one fsync a write.
 
 SQLite's write-ahead log cuts a torn tail, which nobody was promised; everything older is checked here. Each entry carries a
-CRC over all of itself, and one state row says which entries there must be. What is missing or altered is reported, never
-served, and the log never silently becomes shorter.
+CRC over all of itself, and one state row says which entries there must be and how many writes there were, which is compared with
+what was acknowledged (`mark`). What is missing or altered is reported, never served, and the log never silently becomes shorter.
 """
 
 from __future__ import annotations
@@ -12,26 +12,44 @@ import os
 import sqlite3
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from discovery.raft.errors import InvariantViolated
 from discovery.raft.messages import Entry, EntryKind, HardState, SnapshotMeta
 
-from .errors import CorruptLog, DataDirectoryLocked, StorageFailed
+from .checkpoints import Checkpoints
+from .errors import CorruptLog, DataDirectoryLocked, DataDirectoryOfAnother, StorageFailed
 from .files import fsync_dir, make_directory
+from .mark import Mark
 from .wal import check_wal
 
 FORMAT_VERSION = b"1"
-CHECKPOINT_PAGES = 4000
+COMPACTION_STEP = 256
+"""Entries deleted in one transaction: more would hold up the writes that come meanwhile."""
+WRITE_OVERHEAD = 8192
+"""Bytes that a transaction adds to the write-ahead log beside its entries."""
+OWNER = "server-id"
+
+_DISK_ERRORS = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+    }
+)
 
 SCHEMA = (
     "CREATE TABLE entries (idx INTEGER PRIMARY KEY, term INTEGER NOT NULL, kind INTEGER NOT NULL, data BLOB NOT NULL,"
     " crc INTEGER NOT NULL)",
     "CREATE TABLE state (id INTEGER PRIMARY KEY CHECK (id = 1), term INTEGER NOT NULL, vote TEXT NOT NULL,"
-    " base_index INTEGER NOT NULL, last_index INTEGER NOT NULL, crc INTEGER NOT NULL)",
+    " base_index INTEGER NOT NULL, last_index INTEGER NOT NULL, writes INTEGER NOT NULL, crc INTEGER NOT NULL)",
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
 )
 
@@ -54,11 +72,15 @@ class LogStore:
         self._hard_state = HardState()
         self._base_index = 0
         self._last_index = 0
+        self._writes = 0
         self._broken = False
-        make_directory(path.parent)
-        self._lock = _lock(path.with_name(path.name + ".lock"))
         try:
-            self._database = self._open()
+            make_directory(path.parent)
+            self._lock = _lock(path.with_name(path.name + ".lock"))
+        except OSError as error:
+            raise StorageFailed(f"{path.parent} can't be used: {error}") from error
+        try:
+            self._open()
         except BaseException:
             os.close(self._lock)
             raise
@@ -67,13 +89,21 @@ class LogStore:
     def last_index(self) -> int:
         return self._last_index
 
+    def claim(self, server_id: str) -> None:
+        """Makes this the log of `server_id` for good. Raises DataDirectoryOfAnother, StorageFailed."""
+        owner = self.get_meta(OWNER)
+        if owner is None:
+            self.set_meta(OWNER, server_id.encode())
+        elif owner.decode() != server_id:
+            raise DataDirectoryOfAnother(self.path.parent, owner.decode(), server_id)
+
     def load(self) -> StoredLog:
         """Everything stored, verified. Raises CorruptLog, which names the first entry that is missing or altered."""
         try:
             rows = self._database.execute("SELECT idx, term, kind, data, crc FROM entries ORDER BY idx")
             entries = [self._verified(expected, row) for expected, row in enumerate(rows, self._base_index + 1)]
         except sqlite3.Error as error:
-            raise CorruptLog(self.path, None, str(error)) from error
+            raise _told(self.path, error) from error
         if self._base_index + len(entries) != self._last_index:
             raise CorruptLog(self.path, self._base_index + len(entries) + 1, f"the log must reach {self._last_index}")
         return StoredLog(self._hard_state, self._base_index, entries)
@@ -86,13 +116,17 @@ class LogStore:
         first = entries[0].index if entries else self._last_index + 1
         if not self._base_index < first <= self._last_index + 1:
             raise InvariantViolated(f"append at {first} to a log of {self._base_index + 1}..{self._last_index}")
-        with self._transaction() as database:
+        with self._transaction(sum(len(entry.data) for entry in entries)) as database:
             if first <= self._last_index:
                 database.execute("DELETE FROM entries WHERE idx >= ?", (first,))
             database.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?)", map(_row, entries))
             self._last_index = first - 1 + len(entries)
             self._hard_state = hard_state or self._hard_state
-            self._write_state()
+
+    def compaction_steps(self, up_to: int) -> list[Callable[[], None]]:
+        """What to run, with writes in between if there are any, in place of one long `compact`."""
+        ends = [*range(self._base_index + COMPACTION_STEP, up_to, COMPACTION_STEP), up_to]
+        return [partial(self.compact, end) for end in ends]
 
     def compact(self, up_to: int) -> None:
         """Deletes the entries up to `up_to`, which a durable snapshot covers. Raises StorageFailed."""
@@ -103,17 +137,15 @@ class LogStore:
         with self._transaction() as database:
             database.execute("DELETE FROM entries WHERE idx <= ?", (up_to,))
             self._base_index = up_to
-            self._write_state()
 
     def reset(self, meta: SnapshotMeta) -> None:
         """Deletes all entries: the log goes on after the durable snapshot `meta`. Raises StorageFailed."""
         with self._transaction() as database:
             database.execute("DELETE FROM entries")
             self._base_index = self._last_index = meta.index
-            self._write_state()
 
     def get_meta(self, key: str) -> bytes | None:
-        """A value kept beside the log, such as the node id."""
+        """A value kept beside the log."""
         row = self._database.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return None if row is None else bytes(row[0])
 
@@ -125,63 +157,97 @@ class LogStore:
     def close(self) -> None:
         """Gives up the lock; what was written stays durable. May be called twice."""
         if self._lock >= 0:
+            self._checkpoints.close()
             self._database.close()
+            self._mark.close()
             os.close(self._lock)
             self._lock = -1
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self) -> None:
         check_wal(self.path)
-        database = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         try:
-            self._configure(database)
-            if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'state'").fetchone():
-                _create(database, self.path)
-            self._read_state(database)
-        except sqlite3.DatabaseError as error:
-            database.close()
-            full_or_broken = isinstance(error, sqlite3.OperationalError)
-            raise (StorageFailed(str(error)) if full_or_broken else CorruptLog(self.path, None, str(error))) from error
+            self._mark = Mark(self.path)
+            self._check_mark()
+            self._database = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        except OSError as error:
+            raise StorageFailed(f"{self.path}: {error}") from error
+        except sqlite3.Error as error:
+            raise _told(self.path, error) from error
+        try:
+            self._configure()
+            if not self._database.execute("SELECT 1 FROM sqlite_master WHERE name = 'state'").fetchone():
+                _create(self._database, self.path)
+            self._read_state()
+            self._checkpoints = Checkpoints(self.path)
+        except sqlite3.Error as error:
+            self._database.close()
+            raise _told(self.path, error) from error
         except CorruptLog:
-            database.close()
+            self._database.close()
             raise
-        return database
 
-    def _configure(self, database: sqlite3.Connection) -> None:
-        """Exclusive mode needs no shared memory file; FULL is one fsync a transaction."""
-        database.execute("PRAGMA locking_mode = EXCLUSIVE")
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = FULL")
-        database.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+    def _configure(self) -> None:
+        """FULL is one fsync a transaction; `checkpoints` sees to the rest."""
+        for setting in ("journal_mode = WAL", "synchronous = FULL", "wal_autocheckpoint = 0"):
+            self._database.execute(f"PRAGMA {setting}")
 
-    def _read_state(self, database: sqlite3.Connection) -> None:
-        row = database.execute("SELECT term, vote, base_index, last_index, crc FROM state").fetchone()
-        version = database.execute("SELECT value FROM meta WHERE key = 'format'").fetchone()
+    def _check_mark(self) -> None:
+        """Looks without touching anything: opening for writing would make the loss final."""
+        acknowledged = self._mark.read()
+        if not acknowledged:
+            return
+        if not self.path.exists():
+            raise CorruptLog(self.path, None, f"it is missing, {acknowledged} writes to it were acknowledged")
+        database = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True)
+        try:
+            row = database.execute("SELECT writes, last_index FROM state").fetchone() or (0, 0)
+        except sqlite3.Error as error:
+            raise _told(self.path, error) from error
+        finally:
+            database.close()
+        if row[0] < acknowledged:
+            lost = f"{acknowledged - row[0]} of {acknowledged} acknowledged writes are lost"
+            raise CorruptLog(self.path, row[1] + 1, f"{lost}: the write-ahead log was damaged, cut or removed")
+
+    def _read_state(self) -> None:
+        row = self._database.execute("SELECT term, vote, base_index, last_index, writes, crc FROM state").fetchone()
+        version = self._database.execute("SELECT value FROM meta WHERE key = 'format'").fetchone()
         if version is None or bytes(version[0]) != FORMAT_VERSION:
             raise CorruptLog(self.path, None, f"format {version and version[0]!r} is not {FORMAT_VERSION!r}")
-        if row is None or _state_crc(*row[:4]) != row[4]:
+        if row is None or _state_crc(*row[:5]) != row[5]:
             raise CorruptLog(self.path, None, "term and vote are lost")
         self._hard_state = HardState(row[0], row[1])
-        self._base_index, self._last_index = row[2], row[3]
+        self._base_index, self._last_index, self._writes = row[2:5]
 
     def _write_state(self) -> None:
-        values = (self._hard_state.term, self._hard_state.vote, self._base_index, self._last_index)
+        values = (self._hard_state.term, self._hard_state.vote, self._base_index, self._last_index, self._writes)
         self._database.execute(
-            "UPDATE state SET term = ?, vote = ?, base_index = ?, last_index = ?, crc = ?", (*values, _state_crc(*values))
+            "UPDATE state SET term = ?, vote = ?, base_index = ?, last_index = ?, writes = ?, crc = ?",
+            (*values, _state_crc(*values)),
         )
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """One durable write. After a failure the disk's content is anybody's guess: no other write is tried, ever."""
+    def _transaction(self, size: int = 0) -> Iterator[sqlite3.Connection]:
+        """One durable write of about `size` bytes.
+
+        After a failure the disk's content is anybody's guess: no other write is tried, ever.
+        """
         if self._broken:
             raise StorageFailed(f"{self.path}: an earlier write failed")
         self._broken = True
         try:
+            if self._checkpoints.due():
+                self._checkpoints.finish(self._database)
             self._database.execute("BEGIN IMMEDIATE")
             yield self._database
+            self._writes += 1
+            self._write_state()
             self._database.execute("COMMIT")
-        except sqlite3.Error as error:
+            self._mark.write(self._writes)
+        except (sqlite3.Error, OSError) as error:
             raise StorageFailed(f"{self.path}: {error}") from error
         self._broken = False
+        self._checkpoints.noted(size + WRITE_OVERHEAD)
 
     def _verified(self, expected: int, row: tuple[int, int, int, bytes, int]) -> Entry:
         index, term, kind, data, crc = row
@@ -211,7 +277,7 @@ def _create(database: sqlite3.Connection, path: Path) -> None:
     for statement in SCHEMA:
         database.execute(statement)
     database.execute("INSERT INTO meta VALUES ('format', ?)", (FORMAT_VERSION,))
-    database.execute("INSERT INTO state VALUES (1, 0, '', 0, 0, ?)", (_state_crc(0, "", 0, 0),))
+    database.execute("INSERT INTO state VALUES (1, 0, '', 0, 0, 0, ?)", (_state_crc(0, "", 0, 0, 0),))
     database.execute("COMMIT")
     fsync_dir(path.parent)
 
@@ -225,5 +291,12 @@ def _entry_crc(index: int, term: int, kind: int, data: bytes) -> int:
     return zlib.crc32(data, zlib.crc32(struct.pack("<qqq", index, term, kind)))
 
 
-def _state_crc(term: int, vote: str, base_index: int, last_index: int) -> int:
-    return zlib.crc32(vote.encode(), zlib.crc32(struct.pack("<qqq", term, base_index, last_index)))
+def _state_crc(term: int, vote: str, base_index: int, last_index: int, writes: int) -> int:
+    return zlib.crc32(vote.encode(), zlib.crc32(struct.pack("<qqqq", term, base_index, last_index, writes)))
+
+
+def _told(path: Path, error: sqlite3.Error) -> StorageFailed | CorruptLog:
+    """A disk that is full or out of order is one thing, a file that is no sound log another."""
+    if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF in _DISK_ERRORS:
+        return StorageFailed(f"{path}: {error}")
+    return CorruptLog(path, None, str(error))
