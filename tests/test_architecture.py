@@ -25,7 +25,7 @@ ROOMS: dict[str, set[str]] = {
     "daemon": {
         "config", "dns", "gossip", "http", "local", "model", "raft", "server", "state", "storage", "telemetry", "transport", "wire",
     },
-    "cli": {"config", "daemon", "model"},
+    "cli": {"config", "daemon", "model", "wire"},
     "__main__": {"cli"},
 }  # fmt: skip
 

@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 
 from .failure import Failed, Misused
 from .flags import Command, Flag, Parsed, help_page, parse, program
-from .output import FORMAT, check_format
+from .output import check_format
 
 Handler: TypeAlias = Callable[[Sequence[str]], int]
 """Takes the arguments after a command's name, gives the exit code. Actions and groups are handlers too."""
@@ -33,7 +33,7 @@ class Action:
         command = Command(self.usage, textwrap.fill(f"{self.synopsis}. {self.about}".strip(), 78, break_on_hyphens=False))
         given = parse(command, self.flags, arguments)
         try:
-            if FORMAT in self.flags:
+            if "format" in given.values:
                 check_format(given)
             return self.run(given) or 0
         except Misused as misuse:

@@ -11,13 +11,12 @@ from .client import Answer, Client, client_of, failing
 from .endpoint import SERVER_FLAGS
 from .failure import Failed
 from .flags import Flag, Kind, Parsed
-from .output import FORMAT, as_json, labelled, show, show_json, write_bytes
+from .output import FORMAT, JSON_ANYWAY, as_json, labelled, show, show_json, write_bytes
 from .values import exactly, value_of
 
 _ASKING: Final = "Error querying Consul agent"
 _NO_KEY: Final = "Error! Missing KEY argument"
 _LABEL_GAP: Final = 6
-_JSON_AS_IT_IS: Final = Flag(FORMAT.name, FORMAT.kind, "The result is JSON in either case.", FORMAT.default, FORMAT.metavar)
 
 
 def _path(key: str) -> str:
@@ -277,7 +276,7 @@ KV: Final = Group(
             "kv export [options] [PREFIX]",
             "Writes the pairs below a prefix as JSON",
             _export,
-            (*SERVER_FLAGS, _JSON_AS_IT_IS),
+            (*SERVER_FLAGS, JSON_ANYWAY),
         ),
         "import": Action(
             "kv import [options] DATA",

@@ -15,6 +15,9 @@ FORMAT: Final = Flag(
     metavar="pretty|json",
 )
 
+JSON_ANYWAY: Final = Flag(FORMAT.name, FORMAT.kind, "The result is JSON in either case.", FORMAT.default, FORMAT.metavar)
+"""Instead of `FORMAT`, where Consul's only form is JSON."""
+
 _GAP: Final = "  "
 
 

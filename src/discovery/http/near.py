@@ -1,26 +1,16 @@
-"""Order by network distance.
-
-Every node has a Vivaldi coordinate (Dabek et al., "Vivaldi: a decentralized network coordinate system"; with the height and
-adjustment terms of Consul's). The distance of two is an estimate of the round-trip time in seconds.
-"""
+"""Order by network distance."""
 
 import math
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from discovery.model.records import Coordinate, NodeCoordinate
+from discovery.model.distance import distance
+from discovery.model.records import NodeCoordinate
 from discovery.model.requests import DCSpecificRequest, IndexedCoordinates
 
 from .call import Call
 
 T = TypeVar("T")
-
-
-def distance(a: Coordinate, b: Coordinate) -> float:
-    """Seconds. The adjustment counts only as long as it leaves the distance positive."""
-    raw = math.dist(a.vec, b.vec) + a.height + b.height
-    adjusted = raw + a.adjustment + b.adjustment
-    return adjusted if adjusted > 0 else raw
 
 
 async def nearest_first(call: Call, items: list[T], node_of: Callable[[T], str]) -> list[T]:
