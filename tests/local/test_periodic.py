@@ -56,7 +56,9 @@ class SlowProbe:
 def test_the_first_run_is_at_a_random_point_and_runs_never_overlap(seed: int) -> None:
     async def scenario() -> None:
         probe, published = SlowProbe(25.0), []
-        check = Periodic(probe, 10.0, Thresholds(0, 0, 0), lambda *result: published.append(result), random.Random(seed))
+        check = Periodic(
+            probe, 10.0, Thresholds(0, 0, 0), lambda *result: published.append(result), random.Random(seed), asyncio.create_task
+        )
         begin, delay = now(), random.Random(seed).random() * 10
         check.start()
         await asyncio.sleep(delay + 80)
@@ -68,10 +70,26 @@ def test_the_first_run_is_at_a_random_point_and_runs_never_overlap(seed: int) ->
     simulate(scenario())
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_quick_runs_do_not_drift(seed: int) -> None:
+    async def scenario() -> None:
+        probe = SlowProbe(0.0)
+        check = Periodic(probe, 10.0, Thresholds(0, 0, 0), lambda *_: None, random.Random(seed), asyncio.create_task)
+        durations = random.Random(seed)
+        check.start()
+        for _ in range(200):
+            probe.duration = durations.uniform(0, 4.9)
+            await asyncio.sleep(10)
+        check.stop()
+        assert probe.started == pytest.approx([probe.started[0] + 10 * number for number in range(200)])
+
+    simulate(scenario())
+
+
 def test_checks_registered_together_do_not_run_together() -> None:
     async def scenario() -> None:
         rng, probes = random.Random(7), [SlowProbe(0.0) for _ in range(50)]
-        checks = [Periodic(probe, 10.0, Thresholds(0, 0, 0), lambda *_: None, rng) for probe in probes]
+        checks = [Periodic(probe, 10.0, Thresholds(0, 0, 0), lambda *_: None, rng, asyncio.create_task) for probe in probes]
         begin = now()
         for check in checks:
             check.start()
@@ -88,7 +106,7 @@ def test_checks_registered_together_do_not_run_together() -> None:
 def test_no_check_runs_more_often_than_once_a_second() -> None:
     async def scenario() -> None:
         probe = SlowProbe(0.0)
-        check = Periodic(probe, 0.1, Thresholds(0, 0, 0), lambda *_: None, random.Random(1))
+        check = Periodic(probe, 0.1, Thresholds(0, 0, 0), lambda *_: None, random.Random(1), asyncio.create_task)
         check.start()
         await asyncio.sleep(10)
         check.stop()

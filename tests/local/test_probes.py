@@ -307,6 +307,31 @@ async def test_a_stopped_check_ends_its_script(tmp_path: Path) -> None:
     await _gone(pid)
 
 
+async def test_a_check_stopped_while_its_script_starts_leaves_nothing_behind(tmp_path: Path) -> None:
+    for ticks in range(12):
+        task = asyncio.ensure_future(script("sleep", f"1000.{ticks}").run())
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        task.cancel()
+        async with asyncio.timeout(TIMEOUT):
+            await asyncio.wait([task])
+        assert task.cancelled()
+    for pid in _children_with("1000."):
+        await _gone(pid)
+    broken = asyncio.ensure_future(script("/no/such").run())
+    await asyncio.sleep(0)
+    broken.cancel()
+    await asyncio.wait([broken])
+    assert broken.cancelled()
+
+
+def _children_with(argument: str) -> list[int]:
+    """Processes of ours whose command line has `argument` in it."""
+    lists = [path.read_text() for path in Path("/proc").glob(f"{os.getpid()}/task/*/children")]
+    pids = [int(pid) for pids in lists for pid in pids.split()]
+    return [pid for pid in pids if argument in Path(f"/proc/{pid}/cmdline").read_text()]
+
+
 async def _gone(pid: int) -> None:
     """Until the process has ended; whoever inherits it may take a moment to collect it."""
     async with asyncio.timeout(TIMEOUT):

@@ -12,9 +12,9 @@ import hashlib
 import logging
 import random
 import time
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -94,7 +94,7 @@ class Local:
         self._store = Store(data_dir)
         self._http = HttpClient()
         self._registry = Registry()
-        self._reaper: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     # --- life --------------------------------------------------------------------------------------------------------
 
@@ -108,15 +108,22 @@ class Local:
             self._restore_service(saved_service)
         for saved_check in self._store.checks.load_all():
             self._restore_check(saved_check)
-        self._reaper = asyncio.get_running_loop().create_task(self._reap_forever())
+        self._spawn(self._reap_forever())
 
     async def close(self) -> None:
-        """Stop all checks. Registrations stay on disk."""
-        if self._reaper is not None:
-            self._reaper.cancel()
+        """Stop all checks, and wait for what they started to end. Registrations stay on disk."""
         for entry in self._registry.checks.values():
             _stop(entry.runner)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._http.close()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     def reconfigure(self, settings: Settings) -> None:
         """New settings, for what is registered or reported from now on."""
@@ -282,6 +289,7 @@ class Local:
             delegate=self._delegate,
             rng=self._rng,
             http=self._http,
+            spawn=self._spawn,
         )
         return make_runner(spec, output, lambda status, output: self._publish(spec.check_id, status, output), surroundings)
 

@@ -15,7 +15,7 @@ from discovery.model.errors import DiscoveryError
 from discovery.model.records import CRITICAL, PASSING, WARNING, HealthCheck
 from discovery.model.requests import NodeSpecificRequest
 
-from .result import Publish, Result, critical, passing
+from .result import Publish, Result, Spawn, critical, passing
 
 _REFRESH: Final = 60.0
 """Seconds a blocking read lasts, and the longest pause after failures."""
@@ -85,7 +85,16 @@ class RemoteAlias:
     """An alias of a service of another node."""
 
     def __init__(
-        self, service_id: str, node: str, datacenter: str, token: str, delegate: Delegate, publish: Publish, rng: random.Random
+        self,
+        service_id: str,
+        node: str,
+        *,
+        datacenter: str,
+        token: str,
+        delegate: Delegate,
+        publish: Publish,
+        rng: random.Random,
+        spawn: Spawn,
     ) -> None:
         self._service_id = service_id
         self._node = node
@@ -95,10 +104,11 @@ class RemoteAlias:
         self._delegate = delegate
         self._publish = publish
         self._rng = rng
+        self._spawn = spawn
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._task = self._spawn(self._run())
 
     def stop(self) -> None:
         if self._task is not None:

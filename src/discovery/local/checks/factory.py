@@ -18,7 +18,7 @@ from .grpc import GrpcProbe
 from .h2ping import H2PingProbe
 from .http import HttpClient, HttpProbe
 from .periodic import Periodic, Thresholds
-from .result import Probe, Publish, Result, critical
+from .result import Probe, Publish, Result, Spawn, critical
 from .script import ScriptProbe
 from .tcp import TcpProbe
 from .ttl import TtlCheck
@@ -38,6 +38,7 @@ class Surroundings(msgspec.Struct):
     delegate: Delegate
     rng: random.Random
     http: HttpClient
+    spawn: Spawn
 
 
 def make_runner(spec: CheckSpec, output: str, publish: Publish, around: Surroundings) -> Runner:
@@ -48,13 +49,23 @@ def make_runner(spec: CheckSpec, output: str, publish: Publish, around: Surround
         return TtlCheck(spec.ttl.seconds, limit, publish, output)
     if kind == "alias":
         return _alias(spec, limit, publish, around)
-    return Periodic(_probe(kind, spec, limit, around), spec.interval.seconds, Thresholds.of(spec), publish, around.rng)
+    probe = _probe(kind, spec, limit, around)
+    return Periodic(probe, spec.interval.seconds, Thresholds.of(spec), publish, around.rng, around.spawn)
 
 
 def _alias(spec: CheckSpec, limit: int, publish: Publish, around: Surroundings) -> Runner:
     if spec.alias_node in ("", around.node_name):
         return LocalAlias(spec.alias_service, spec.check_id, around.checks, limit, publish)
-    return RemoteAlias(spec.alias_service, spec.alias_node, around.datacenter, spec.token, around.delegate, publish, around.rng)
+    return RemoteAlias(
+        spec.alias_service,
+        spec.alias_node,
+        datacenter=around.datacenter,
+        token=spec.token,
+        delegate=around.delegate,
+        publish=publish,
+        rng=around.rng,
+        spawn=around.spawn,
+    )
 
 
 def _probe(kind: str, spec: CheckSpec, limit: int, around: Surroundings) -> Probe:

@@ -1,7 +1,8 @@
 """Runs a probe again and again, and publishes what the thresholds let through.
 
-The first run is at a random point of the interval, so that checks registered together don't fire together; the next is one
-interval after the previous one ended, so that runs never overlap.
+The first run is at a random point of the interval, so that checks registered together don't fire together. Runs never overlap:
+quick ones begin one interval apart, so that thousands of checks keep their spread; after one that took half the interval or
+more, the next begins one interval after its end.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ import msgspec
 from discovery.model.definitions import CheckSpec
 from discovery.model.records import CRITICAL, WARNING
 
-from .result import Probe, Publish, Result
+from .result import Probe, Publish, Result, Spawn
 
 MIN_INTERVAL = 1.0
 """Seconds."""
@@ -53,25 +54,31 @@ class Thresholds(msgspec.Struct):
 class Periodic:
     """The runner of every check that has an interval (seconds)."""
 
-    def __init__(self, probe: Probe, interval: float, thresholds: Thresholds, publish: Publish, rng: random.Random) -> None:
+    def __init__(
+        self, probe: Probe, interval: float, thresholds: Thresholds, publish: Publish, rng: random.Random, spawn: Spawn
+    ) -> None:
         self._probe = probe
         self._interval = max(interval, MIN_INTERVAL)
         self._thresholds = thresholds
         self._publish = publish
         self._rng = rng
+        self._spawn = spawn
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._task = self._spawn(self._run())
 
     def stop(self) -> None:
         if self._task is not None:
             self._task.cancel()
 
     async def _run(self) -> None:
-        await asyncio.sleep(self._rng.random() * self._interval)
+        loop = asyncio.get_running_loop()
+        due = loop.time() + self._rng.random() * self._interval
         while True:
+            await asyncio.sleep(due - loop.time())
             result = self._thresholds.filter(await self._probe.run())
             if result is not None:
                 self._publish(*result)
-            await asyncio.sleep(self._interval)
+            ended = loop.time()
+            due = (due if ended - due < self._interval / 2 else ended) + self._interval

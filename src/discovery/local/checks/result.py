@@ -1,7 +1,8 @@
 """What a run of a check yields, and how its output is kept small."""
 
-from collections.abc import Callable
-from typing import NamedTuple, Protocol
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple, Protocol
 
 from discovery.model.records import CRITICAL, PASSING, WARNING
 
@@ -13,6 +14,9 @@ class Result(NamedTuple):
 
 Publish = Callable[[str, str], None]
 """Takes a new status and output."""
+
+Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+"""Begins a task that the agent waits for when it ends, so that what a cancelled check still has to clear away is cleared."""
 
 
 def passing(output: str) -> Result:

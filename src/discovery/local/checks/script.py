@@ -30,12 +30,8 @@ class ScriptProbe:
         self._limit = limit
 
     async def run(self) -> Result:
-        loop = asyncio.get_running_loop()
         try:
-            # A session of its own, so that the whole family can be ended together.
-            transport, run = await loop.subprocess_exec(
-                lambda: _Run(self._limit), *self._args, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, start_new_session=True
-            )
+            transport, run = await self._start()
         except (OSError, ValueError) as error:
             return critical(self._start_error(error))
         try:
@@ -51,6 +47,28 @@ class ScriptProbe:
         finally:
             transport.close()
         return of_exit_code(transport.get_returncode(), run.output.captured())
+
+    async def _start(self) -> "tuple[asyncio.SubprocessTransport, _Run]":
+        """Raises `OSError` and `ValueError`.
+
+        asyncio can't break off a start: it would wait for pipes that were never connected. So a cancellation waits for the
+        program to be there, and ends it then.
+        """
+        # A session of its own, so that the whole family can be ended together.
+        starting = asyncio.ensure_future(
+            asyncio.get_running_loop().subprocess_exec(
+                lambda: _Run(self._limit), *self._args, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, start_new_session=True
+            )
+        )
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await asyncio.wait([starting])
+            if starting.exception() is None:
+                transport, run = starting.result()
+                await _kill_group(transport.get_pid(), run)
+                transport.close()
+            raise
 
     def _start_error(self, error: OSError | ValueError) -> str:
         program = self._args[0]
