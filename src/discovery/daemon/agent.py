@@ -23,6 +23,8 @@ from discovery.local.services import Local
 from discovery.local.sync import Syncer, Tokens
 from discovery.model.errors import DiscoveryError, RequestFailed
 from discovery.model.records import Coordinate
+from discovery.model.requests import KeyringRequest, KeyringResponse
+from discovery.server.datacenters import WanPool
 from discovery.server.members import ALIVE, as_server, join_host_port, servers_of
 from discovery.server.server import Gossip, Server
 from discovery.telemetry import Logs, Metrics
@@ -74,6 +76,7 @@ class Agent:
         self._stack = AsyncExitStack()
         self._tasks: set[asyncio.Task[None]] = set()
         self._members: Callable[[], Iterable[Member]] = tuple
+        self._wan_members: Callable[[], Iterable[Member]] = tuple
         self._leaving = False
         self.finished: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         """The exit status, once the agent has reason to end by itself."""
@@ -175,7 +178,13 @@ class Agent:
             directory = self._data_dir / "raft"
         server = Server(
             settings.server_options(self._options, self.node_id, directory),
-            gossip=Gossip(members=lambda: self._members(), coordinate_of=self._coordinate_of, fire=self._fire),
+            gossip=Gossip(
+                members=lambda: self._members(),
+                coordinate_of=self._coordinate_of,
+                fire=self._fire,
+                keyring=self._operate_keyrings,
+                wan=WanPool(members=lambda: self._wan_members(), coordinate_of=self._wan_coordinate_of),
+            ),
             metrics=self.metrics,
             tls=self._tls,
             rng=self._rng,
@@ -211,6 +220,7 @@ class Agent:
             with _told(f"WAN gossip on {join_host_port(options.serf_wan or options.bind_addr, options.ports.serf_wan)}"):
                 await self._wan.start()
             self._stack.push_async_callback(self._wan.stop)
+            self._wan_members = self._wan.members
         if self._server is not None:
             self._server.consider_bootstrap()
 
@@ -363,12 +373,9 @@ class Agent:
         server, port = as_server(member), member.tags.get("wan_join_port", "")
         if self._wan is None or server is None or server.status != ALIVE or not port.isdecimal():
             return
-        known = {each.name for each in self._wan.members() if each.status == ALIVE} if self._wan_started() else set()
+        known = {each.name for each in self._wan_members() if each.status == ALIVE}
         if f"{server.name}.{server.datacenter}" not in known and server.name != self._options.node_name:
             self._spawn(self._join_wan_of(join_host_port(server.host, int(port))))
-
-    def _wan_started(self) -> bool:
-        return self._members is not tuple
 
     async def _join_wan_of(self, address: str) -> None:
         assert self._wan is not None
@@ -381,12 +388,26 @@ class Agent:
         match event:
             case MemberJoined(member) | MemberFailed(member) | MemberLeft(member):
                 _log.info("gossip: WAN %s: %s", _EVENT_NAMES[type(event)], member.name)
+                self._wan_changed()
+            case MemberUpdated() | MemberReaped():
+                self._wan_changed()
             case NameConflict(member, other):
                 _tell_conflict(member, other)
             case KeyringChanged(keys):
                 self._remember_keys(keys, wan=True)
             case _:
                 pass
+
+    def _wan_changed(self) -> None:
+        if self._server is not None:
+            self._server.wan_changed()
+
+    async def _operate_keyrings(self, request: KeyringRequest) -> list[KeyringResponse]:
+        datacenter = self._options.datacenter
+        lan = await keyring.operate(self._lan, request, datacenter)
+        if self._wan is None or request.local_only or request.forwarded:
+            return [lan]
+        return [await keyring.operate(self._wan, request, datacenter, wan=True), lan]
 
     def _remember_keys(self, keys: Sequence[bytes], *, wan: bool) -> None:
         file = keyring_file(self._options, self._data_dir, wan=wan)
@@ -397,6 +418,12 @@ class Agent:
         if name == self._options.node_name:
             return self._lan.coordinate()
         return self._lan.coordinate_of(name)
+
+    def _wan_coordinate_of(self, name: str) -> Coordinate | None:
+        if self._wan is None:
+            return None
+        own = f"{self._options.node_name}.{self._options.datacenter}"
+        return self._wan.coordinate() if name == own else self._wan.coordinate_of(name)
 
     def _fire(self, name: str, payload: bytes) -> None:
         try:
@@ -482,7 +509,7 @@ class Agent:
     def _datacenters(self) -> set[str]:
         known = {self._options.datacenter}
         if self._wan is not None:
-            known |= {member.tags.get("dc", "") for member in self._wan.members()}
+            known |= {member.tags.get("dc", "") for member in self._wan_members()}
         return known
 
 

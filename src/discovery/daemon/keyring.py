@@ -8,8 +8,45 @@ import base64
 import binascii
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Final
+
+from discovery.model.requests import KeyringRequest, KeyringResponse
+from discovery.transport.membership import KeyRefused, KeyResult, Membership
+
+
+async def operate(pool: Membership, request: KeyringRequest, datacenter: str, *, wan: bool = False) -> KeyringResponse:
+    """Carry an operation out on all members of a pool; the failures of members are told in the response."""
+    try:
+        result = await _OPERATIONS[request.operation](pool, base64.b64decode(request.key))
+    except (KeyRefused, binascii.Error) as error:
+        return KeyringResponse(wan=wan, datacenter=datacenter, error=str(error))
+    return KeyringResponse(
+        wan=wan,
+        datacenter=datacenter,
+        messages=result.messages or None,
+        keys=result.keys,
+        primary_keys=result.primary_keys,
+        num_nodes=result.nodes,
+        error=_complaint(result),
+    )
+
+
+def _complaint(result: KeyResult) -> str:
+    if result.errors:
+        return f"{result.errors}/{result.nodes} nodes reported failure"
+    if result.responses != result.nodes:
+        return f"{result.responses}/{result.nodes} nodes reported success"
+    return ""
+
+
+_OPERATIONS: Final[Mapping[str, Callable[[Membership, bytes], Awaitable[KeyResult]]]] = {
+    "list": lambda pool, key: pool.list_keys(),
+    "install": Membership.install_key,
+    "use": Membership.use_key,
+    "remove": Membership.remove_key,
+}
 
 
 class KeyringError(Exception):

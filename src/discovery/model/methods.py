@@ -42,6 +42,7 @@ METHODS: Final[dict[str, Method]] = _table(
     Method("Internal.NodeDump", r.DCSpecificRequest, r.IndexedNodeDump),
     Method("Internal.ServiceDump", r.ServiceDumpRequest, r.IndexedCheckServiceNodes),
     Method("Internal.EventFire", r.EventFireRequest, r.QueryMeta),
+    Method("Internal.KeyringOperation", r.KeyringRequest, r.KeyringResponses),
     Method("KVS.Apply", r.KVSRequest, bool, write=True),
     Method("KVS.Get", r.KeyRequest, r.IndexedDirEntries),
     Method("KVS.List", r.KeyRequest, r.IndexedDirEntries),

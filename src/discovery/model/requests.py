@@ -4,7 +4,7 @@ Every read carries `QueryOptions`, every read's answer `QueryMeta`; every reques
 integer nanoseconds here. Source: Consul's RPC structs as observed from 1.8.7.
 """
 
-from .naming import always, new_list, nothing
+from .naming import always, new_dict, new_list, nothing
 from .records import (
     AutopilotConfig,
     CheckServiceNode,
@@ -307,6 +307,33 @@ class IndexedCoordinates(QueryMeta, frozen=True, kw_only=True):
 class EventFireRequest(QueryOptions, frozen=True, kw_only=True):
     name: str = always(str)
     payload: bytes | None = always(nothing)
+
+
+class KeyringRequest(QueryOptions, frozen=True, kw_only=True):
+    """`operation`: list, install, use, remove; `key` in base64. `forwarded`: from a server of another datacenter."""
+
+    operation: str = always(str)
+    key: str = always(str)
+    forwarded: bool = always(bool)
+    relay_factor: int = always(int)
+    local_only: bool = always(bool)
+
+
+class KeyringResponse(Record, frozen=True, kw_only=True):
+    """What one pool answered: how many of its nodes hold each key, and use it as primary; complaints by node."""
+
+    wan: bool = always(bool, name="WAN")
+    datacenter: str = always(str)
+    segment: str = always(str)
+    messages: dict[str, str] | None = None
+    keys: dict[str, int] = always(new_dict)
+    primary_keys: dict[str, int] = always(new_dict)
+    num_nodes: int = always(int)
+    error: str = ""
+
+
+class KeyringResponses(QueryMeta, frozen=True, kw_only=True):
+    responses: list[KeyringResponse] | None = always(nothing)
 
 
 # --- prepared queries ----------------------------------------------------------------------------------------------

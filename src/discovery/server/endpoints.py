@@ -47,6 +47,15 @@ class LeaderLink(Protocol):
         """Raises `DiscoveryError`; `NoLeader` if the one asked does not lead, or was not reached and has not acted."""
 
 
+Elsewhere = Callable[[str, str, Record], Awaitable[Any]]
+"""Asks another datacenter: its name, method, request."""
+
+
+async def no_elsewhere(datacenter: str, method: str, request: Record) -> Any:
+    """A server that knows its own datacenter alone."""
+    raise NoPathToDatacenter
+
+
 class Endpoints:
     """Answers RPC methods on a server. `hold_time` is seconds."""
 
@@ -61,6 +70,7 @@ class Endpoints:
         policy: WritePolicy,
         rng: random.Random,
         hold_time: float = RPC_HOLD_TIME,
+        elsewhere: Elsewhere = no_elsewhere,
         no_leader_reason: Callable[[], str] = lambda: "",
     ) -> None:
         self._datacenter = datacenter
@@ -70,6 +80,7 @@ class Endpoints:
         self._blocking = blocking
         self._rng = rng
         self._hold_time = hold_time
+        self._elsewhere = elsewhere
         self._no_leader_reason = no_leader_reason
         self._delays = LockDelays(store)
         self._special: dict[str, Callable[[Any], Awaitable[Any]]] = {}
@@ -109,7 +120,7 @@ class Endpoints:
     async def ask(self, method: str, request: Any) -> ServerAnswer:
         datacenter = getattr(request, "datacenter", "")
         if datacenter and datacenter != self._datacenter:
-            raise NoPathToDatacenter
+            return ServerAnswer(await self._elsewhere(datacenter, method, request))
         handler = self._anywhere.get(method)
         if handler is not None:
             return ServerAnswer(await handler(request))

@@ -10,10 +10,12 @@ from discovery.model import commands as c
 from discovery.model import requests as r
 from discovery.model.duration import Duration
 from discovery.model.errors import DiscoveryError, RequestFailed
-from discovery.model.records import Coordinate, NodeCoordinate, RaftServer
+from discovery.model.records import Coordinate, RaftServer
 from discovery.state.store import StateStore
 
+from .datacenters import Datacenters
 from .endpoints import Endpoints
+from .keyrings import Keyrings
 from .members import ALIVE, Member, servers_of
 from .replica import Replica
 from .sessions import SessionTimers
@@ -40,6 +42,8 @@ class OperatorEndpoints:
         members: Callable[[], Iterable[Member]],
         coordinate_of: Callable[[str], Coordinate | None],
         fire: Callable[[str, bytes], None],
+        datacenters: Datacenters,
+        keyrings: Keyrings,
     ) -> None:
         self._replica = replica
         self._store = store
@@ -48,6 +52,7 @@ class OperatorEndpoints:
         self._members = members
         self._coordinate_of = coordinate_of
         self._fire = fire
+        self._all_datacenters = datacenters
         self._updates: dict[tuple[str, str], Coordinate] = {}
         self._stable_since: dict[str, str] = {}
         anywhere: dict[str, Callable[[Any], Awaitable[Any]]] = {
@@ -58,6 +63,7 @@ class OperatorEndpoints:
             "Catalog.ListDatacenters": self._datacenters,
             "Coordinate.ListDatacenters": self._datacenter_coordinates,
             "Internal.EventFire": self._event_fire,
+            "Internal.KeyringOperation": keyrings.operation,
         }
         at_the_leader: dict[str, Callable[[Any], Awaitable[Any]]] = {
             "Coordinate.Update": self._coordinate_update,
@@ -90,17 +96,12 @@ class OperatorEndpoints:
         )
 
     async def _datacenters(self, _request: r.QueryOptions) -> list[str]:
-        return [self._datacenter]
+        return self._all_datacenters.names()
 
     # --- coordinates and events --------------------------------------------------------------------------------------
 
     async def _datacenter_coordinates(self, _request: r.Empty) -> list[r.DatacenterMap]:
-        nodes = [
-            NodeCoordinate(node=server.name, coord=coordinate)
-            for server in servers_of(self._members(), self._datacenter)
-            if (coordinate := self._coordinate_of(server.name)) is not None
-        ]
-        return [r.DatacenterMap(datacenter=self._datacenter, area_id="wan", coordinates=nodes)]
+        return self._all_datacenters.maps()
 
     async def _coordinate_update(self, request: r.CoordinateUpdateRequest) -> r.Empty:
         coordinate = request.coord

@@ -17,7 +17,7 @@ import msgspec
 from discovery.model import commands as c
 from discovery.model import requests as r
 from discovery.model.delegate import Answer
-from discovery.model.errors import DiscoveryError, NoLeader, NoPathToDatacenter
+from discovery.model.errors import DiscoveryError, NoLeader
 from discovery.model.methods import METHODS
 from discovery.model.records import Coordinate, Record
 from discovery.raft.core import Options as RaftOptions
@@ -29,6 +29,7 @@ from discovery.storage.recovery import recover
 from discovery.storage.snapshots import SnapshotStore
 from discovery.telemetry import Metrics
 from discovery.transport import first_bytes
+from discovery.transport.datacenters import DatacenterForwarder
 from discovery.transport.dialer import Dialer
 from discovery.transport.forwarder import LeaderForwarder, told_plainly
 from discovery.transport.listener import Listener
@@ -42,7 +43,9 @@ from discovery.wire import archive
 from .addresses import ServerAddresses
 from .blocking import BlockingQueries
 from .bootstrap import Bootstrap
+from .datacenters import Datacenters, WanPool
 from .endpoints import RPC_HOLD_TIME, Endpoints
+from .keyrings import Keyrings, Operate, no_keyrings
 from .leader import LeaderDuties
 from .log_writer import LogWriter
 from .members import ALIVE, Member, join_host_port, servers_of
@@ -85,6 +88,8 @@ class Gossip(msgspec.Struct, frozen=True):
     members: Callable[[], Iterable[Member]]
     coordinate_of: Callable[[str], Coordinate | None]
     fire: Callable[[str, bytes], None]
+    keyring: Operate = no_keyrings
+    wan: WanPool = WanPool()
 
 
 class Server:
@@ -165,6 +170,9 @@ class Server:
             log=log,
         )
         self.blocking = BlockingQueries(self.store, rng, default_wait=options.default_query_time, max_wait=options.max_query_time)
+        self._forwarder = DatacenterForwarder(dialer, rng, on_call=metrics.rpc_cross_dc.inc)
+        wan_name = f"{options.node_name}.{options.datacenter}"
+        self._datacenters = Datacenters(options.datacenter, wan_name, gossip.wan, self._forwarder)
         self.endpoints = Endpoints(
             datacenter=options.datacenter,
             replica=self.replica,
@@ -174,6 +182,7 @@ class Server:
             policy=WritePolicy(self.store, session_ttl_min=options.session_ttl_min),
             rng=rng,
             hold_time=options.rpc_hold_time,
+            elsewhere=self._datacenters.call,
             no_leader_reason=lambda: self._bootstrap.waiting_for,
         )
         self.duties = LeaderDuties(
@@ -188,6 +197,8 @@ class Server:
             members=gossip.members,
             coordinate_of=gossip.coordinate_of,
             fire=gossip.fire,
+            datacenters=self._datacenters,
+            keyrings=Keyrings(gossip.keyring, self._datacenters),
         )
         self.replica.hooks.leading = self.duties.started_leading
         self.replica.hooks.following = self.duties.stopped_leading
@@ -230,6 +241,7 @@ class Server:
         await self._listener.close()
         await self._peers.close()
         await self.pool.close()
+        await self._forwarder.close()
         await asyncio.to_thread(self._writer.stop)
         self._log_store.close()
 
@@ -272,6 +284,10 @@ class Server:
     def member_reaped(self, member: Member) -> None:
         if self.replica.leader_ready:
             self.duties.member_reaped(member)
+
+    def wan_changed(self) -> None:
+        """The members of the WAN pool are others now."""
+        self._datacenters.changed()
 
     def consider_bootstrap(self) -> None:
         """Look at the members of the gossip pool, and form the cluster if its time has come."""
@@ -332,7 +348,7 @@ class Server:
 
     async def save_snapshot(self, *, datacenter: str, token: str, stale: bool) -> tuple[bytes, r.QueryMeta]:
         if datacenter not in ("", self._options.datacenter):
-            raise NoPathToDatacenter
+            return await self._forwarder.save_snapshot(datacenter, token=token, stale=stale)
         if not stale:
             if not self.replica.is_leader:
                 asking = save_snapshot(
@@ -363,7 +379,8 @@ class Server:
     async def restore_snapshot(self, data: bytes, *, datacenter: str, token: str) -> None:
         """Verify the archive, then send its state through the log in pieces, so that all servers switch at one index."""
         if datacenter not in ("", self._options.datacenter):
-            raise NoPathToDatacenter
+            await self._forwarder.restore_snapshot(data, datacenter, token=token)
+            return
         if not self.replica.is_leader:
             leader = self._leader_for_snapshot()
             await told_plainly(restore_snapshot(self._dialer, leader, data, datacenter=self._options.datacenter, token=token))
