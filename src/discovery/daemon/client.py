@@ -6,16 +6,19 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from discovery.model.delegate import Answer
-from discovery.model.errors import NoServers
+from discovery.model.errors import DiscoveryError, NoServers, RateExceeded
 from discovery.model.methods import METHODS
 from discovery.model.records import Record
 from discovery.model.requests import QueryMeta
 from discovery.server.members import ALIVE, Member, servers_of
+from discovery.telemetry import Metrics
 from discovery.transport.dialer import Dialer
 from discovery.transport.forwarder import Forwarder, ServerList, told_plainly
 from discovery.transport.rpc_client import RpcPool
 from discovery.transport.snapshot_rpc import restore_snapshot, save_snapshot
 from discovery.transport.tls import Tls
+
+from .rate_limit import TokenBucket
 
 _REBALANCE: Final = (120.0, 180.0)
 """Seconds between moves to another server, drawn anew each time."""
@@ -24,8 +27,12 @@ _REBALANCE: Final = (120.0, 180.0)
 class Client:
     """The delegate of a client agent's doors."""
 
-    def __init__(self, *, datacenter: str, tls: Tls | None, rng: random.Random, hold_time: float) -> None:
+    def __init__(
+        self, *, datacenter: str, tls: Tls | None, rng: random.Random, hold_time: float, limit: TokenBucket, metrics: Metrics
+    ) -> None:
         self._datacenter = datacenter
+        self._limit = limit
+        self._metrics = metrics
         self._rng = rng
         self._dialer = Dialer(tls)
         self._pool = RpcPool(METHODS, self._dialer)
@@ -56,10 +63,19 @@ class Client:
     # --- the seam: what `model.delegate.Delegate` asks ---------------------------------------------------------------
 
     async def call(self, method: str, request: Record) -> Any:
-        return await self.endpoints.call(method, request)
+        return (await self.ask(method, request)).reply
 
     async def ask(self, method: str, request: Record) -> Answer:
-        return await self.endpoints.ask(method, request)
+        metrics = self._metrics
+        metrics.client_rpc.inc()
+        if not self._limit.admits(asyncio.get_running_loop().time()):
+            metrics.client_rpc_exceeded.inc()
+            raise RateExceeded
+        try:
+            return await self.endpoints.ask(method, request)
+        except DiscoveryError:
+            metrics.client_rpc_failed.inc()
+            raise
 
     def leads(self) -> bool:
         return False

@@ -58,6 +58,15 @@ class NoServers(DiscoveryError):
         super().__init__("No known Consul servers")
 
 
+class RateExceeded(DiscoveryError):
+    """This agent asks its servers more often than `limits.rpc_rate` allows."""
+
+    status = 429
+
+    def __init__(self) -> None:
+        super().__init__("RPC rate limit exceeded")
+
+
 class NoPathToDatacenter(DiscoveryError):
     """A datacenter that is neither ours nor in the WAN pool."""
 
