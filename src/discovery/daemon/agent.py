@@ -54,6 +54,7 @@ from .info import COMPATIBLE_VERSION
 from .joining import GaveUp, retry_join
 from .lag import LagMeter
 from .pools import keyring_file, lan_pool, wan_pool
+from .rate_limit import TokenBucket
 
 _log = logging.getLogger(__name__)
 
@@ -198,7 +199,16 @@ class Agent:
 
     def _build_client(self) -> Client:
         options = self._options
-        return Client(datacenter=options.datacenter, tls=self._tls, rng=self._rng, hold_time=options.performance.rpc_hold_timeout)
+        limits = options.limits
+        self._rate = TokenBucket(limits.rpc_rate, limits.rpc_max_burst, asyncio.get_running_loop().time())
+        return Client(
+            datacenter=options.datacenter,
+            tls=self._tls,
+            rng=self._rng,
+            hold_time=options.performance.rpc_hold_timeout,
+            limit=self._rate,
+            metrics=self.metrics,
+        )
 
     async def _start_share(self) -> None:
         options = self._options
@@ -320,6 +330,8 @@ class Agent:
         self._syncer.set_identity(settings.identity(new, self.node_id))
         if self._server is not None:
             self._server.set_snapshot_policy(settings.snapshot_policy(new))
+        else:
+            self._rate.configure(new.limits.rpc_rate, new.limits.rpc_max_burst)
         self._reload_definitions(new)
 
     def _reload_definitions(self, new: Options) -> None:
