@@ -259,19 +259,19 @@ class _Parser(HclParser):  # type: ignore[misc]
         objectkey : IDENTIFIER
                   | STRING
         """
-        p[0] = (p[1], p.lexpos(1))
+        p[0] = p[1], p.lexpos(1)
 
     def p_objectitem_0(self, p: Any) -> None:
         "objectitem : objectkey EQUAL value"
-        p[0] = Entry(*p[1], p[3])
+        p[0] = _entry(p[1], p[3])
 
     def p_block_0(self, p: Any) -> None:
         "block : objectkey object"
-        p[0] = Entry(*p[1], p[2])
+        p[0] = _entry(p[1], p[2])
 
     def p_block_1(self, p: Any) -> None:
         "block : objectkey block"
-        p[0] = Entry(*p[1], Table([p[2]], p[2].offset))
+        p[0] = _entry(p[1], Table([p[2]], p[2].offset))
 
     def p_value(self, p: Any) -> None:
         """
@@ -325,6 +325,11 @@ class _Parser(HclParser):  # type: ignore[misc]
         if token.type == "COLON":
             return "':'; HCL writes key = value"
         return _WORDS.get(token.type) or repr(token.value)
+
+
+def _entry(key: tuple[str, int], node: Node) -> Entry:
+    name, offset = key
+    return Entry(name, offset, node)
 
 
 _RULES: Final = frozenset(

@@ -10,16 +10,16 @@ from typing import Final, NoReturn
 from .tree import ConfigError, Entry, Items, Node, Scalar, Table, place
 
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
-_WORD: Final = re.compile(r"[^\s,\]}]+")
+_DECODER: Final = json.JSONDecoder()
 
 
 def parse(name: str, text: str) -> Table:
-    """Raises `ConfigError`."""
+    """Raises `ConfigError`, and `RecursionError` where values are nested too deeply."""
     try:
         value = json.loads(text, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
         raise ConfigError(f"failed to parse {name}: {error.msg} ({place(name, text, error.pos)})") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ConfigError(f"failed to parse {name}: {error}") from None
     if not isinstance(value, dict):
         raise ConfigError(f"failed to parse {name}: expected an object in braces ({name}:1:1)")
@@ -78,11 +78,6 @@ class _Reader:
         return nodes
 
     def _scalar(self) -> str | int | float | bool | None:
-        if self._text[self._position] == '"':
-            value, self._position = json.decoder.scanstring(self._text, self._position + 1)
-            return str(value)
-        match = _WORD.match(self._text, self._position)
-        assert match is not None
-        self._position = match.end()
-        word: int | float | bool | None = json.loads(match[0])
-        return word
+        value: str | int | float | bool | None
+        value, self._position = _DECODER.raw_decode(self._text, self._position)
+        return value

@@ -70,7 +70,8 @@ _NO_EFFECT_YET: Final[Mapping[Kind, str]] = {
         tls.grpc.tls_cipher_suites
         telemetry.statsite_address telemetry.statsd_address telemetry.dogstatsd_addr
         telemetry.circonus_api_app telemetry.circonus_api_token telemetry.circonus_api_url telemetry.circonus_broker_id
-        telemetry.circonus_broker_select_tag telemetry.circonus_check_display_name telemetry.circonus_check_force_metric_activation
+        telemetry.circonus_broker_select_tag telemetry.circonus_check_display_name
+        telemetry.circonus_check_force_metric_activation
         telemetry.circonus_check_id telemetry.circonus_check_instance_id telemetry.circonus_check_search_tag
         telemetry.circonus_check_tags telemetry.circonus_submission_interval telemetry.circonus_submission_url
         acl.tokens.master acl.tokens.agent_master acl.tokens.config_file_service_registration acl.tokens.dns
@@ -117,7 +118,9 @@ _ENTERPRISE: Final[Mapping[Kind, str]] = {
 _MOOT: Final[Mapping[Kind, str]] = {
     Kind.BOOL: "disable_update_check disable_anonymous_signature",
     Kind.INT: "segment_limit sync_coordinate_rate_target",
-    Kind.TEXT: "segment ae_interval check_reap_interval check_deregister_interval_min sync_coordinate_interval_min acl.disabled_ttl",
+    Kind.TEXT: """
+        segment ae_interval check_reap_interval check_deregister_interval_min sync_coordinate_interval_min acl.disabled_ttl
+    """,
     Kind.OBJECT: "snapshot_agent",
 }
 """`segment` is here to be refused in Consul's words, see `validate`."""

@@ -160,7 +160,8 @@ def _matches(one: InterfaceAddress, by: str, value: str) -> bool:
         case "rfc" | "RFC" if value == "1918":
             return any(one.address in _network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))
     raise BadTemplate(
-        f'can\'t select by "{by}" "{value}"; there are name, address, network, size, type (ip, ipv4, ipv6), flags, rfc (1918, 6890)'
+        f'can\'t select by "{by}" "{value}"; there are name, address, network, size, type (ip, ipv4, ipv6), flags and '
+        "rfc (1918, 6890)"
     )
 
 

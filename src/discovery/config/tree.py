@@ -48,6 +48,10 @@ class Document:
     text: str
     root: Table
 
+    @classmethod
+    def empty(cls, name: str) -> "Document":
+        return cls(name, "", Table([], 0))
+
     def place(self, offset: int) -> str:
         return place(self.name, self.text, offset)
 

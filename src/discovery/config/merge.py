@@ -1,0 +1,73 @@
+"""How the settings of several sources become one, and those that do not come from files.
+
+Source: Consul documentation (agent configuration: the order of sources); Consul's observed behaviour for lists.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from .decode import Setting, Settings, value_of_text
+from .kinds import LISTS, MAPS
+from .schema import known_keys
+from .tree import ConfigError
+
+FLAGS: Final = "command line"
+_DEV_GOSSIP: Final = {"gossip_interval": 0.1, "probe_interval": 0.1, "probe_timeout": 0.1, "suspicion_mult": 3}
+_DEV: Final[Mapping[str, object]] = {
+    "bind_addr": "127.0.0.1",
+    "disable_keyring_file": True,
+    "enable_debug": True,
+    "log_level": "DEBUG",
+    "performance.raft_multiplier": 1,
+    "server": True,
+    "ui": True,
+    **{f"{pool}.{name}": value for pool in ("gossip_lan", "gossip_wan") for name, value in _DEV_GOSSIP.items()},
+}
+
+
+def dev_settings() -> Settings:
+    """What `-dev` sets before anything else is read."""
+    return {key: Setting(value, "-dev") for key, value in _DEV.items()}
+
+
+def merged(sources: Iterable[Settings]) -> Settings:
+    """Later scalars replace earlier ones, lists are joined, maps are merged by their keys."""
+    result: Settings = {}
+    for settings in sources:
+        for key, setting in settings.items():
+            before = result.get(key)
+            result[key] = setting if before is None else Setting(_joined(key, before.value, setting.value), setting.place)
+    return result
+
+
+def _joined(key: str, before: object, after: object) -> object:
+    kind = known_keys()[key].kind
+    if kind in LISTS and isinstance(before, list) and isinstance(after, list):
+        return before + after
+    if kind in MAPS and isinstance(before, dict) and isinstance(after, dict):
+        return {**before, **after}
+    return after
+
+
+def flag_settings(flags: Mapping[str, tuple[str, ...]]) -> tuple[Settings, Settings]:
+    """Those of list keys, which go before the files, and the others, which go behind them. Raises `ConfigError`."""
+    lists: Settings = {}
+    others: Settings = {}
+    for key, texts in flags.items():
+        kind = known_keys()[key].kind
+        if kind in LISTS:
+            lists[key] = Setting(list(texts), FLAGS)
+        elif kind in MAPS:
+            pairs = (text.partition(":") for text in texts)
+            others[key] = Setting({name: value for name, _, value in pairs}, FLAGS)
+        else:
+            others[key] = Setting(_scalar(key, texts[-1]), FLAGS)
+    return lists, others
+
+
+def _scalar(key: str, text: str) -> object:
+    kind = known_keys()[key].kind
+    try:
+        return value_of_text(kind, text)
+    except ValueError as error:
+        raise ConfigError(f'{key}: "{text}" on the command line is not {kind}: {error}') from None
