@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from discovery.daemon import identity
 from discovery.daemon.identity import DataDirectory, IdentityError, volatile_node_id
 
 ID = "5ce9b7a2-5d9c-4b0a-9c3f-0b1c2d3e4f50"
@@ -60,3 +61,16 @@ def test_a_path_that_is_no_directory_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(IdentityError, match="can't be used"):
         DataDirectory(tmp_path / "file" / "data").acquire()
+
+
+def test_agents_of_one_machine_share_its_id_where_that_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = tmp_path / "machine-id"
+    monkeypatch.setattr(identity, "_MACHINE_ID", machine)
+    directories = [DataDirectory(tmp_path / str(number)) for number in range(3)]
+    for directory in directories:
+        directory.acquire()
+    assert directories[0].node_id("", of_host=True)
+    machine.write_text("0123456789abcdef\n")
+    first = directories[1].node_id("", of_host=True)
+    assert first == directories[2].node_id("", of_host=True) != directories[0].node_id("")
+    assert "0123456789abcdef" not in first.replace("-", "")

@@ -115,7 +115,7 @@ class Agent:
         directory = DataDirectory(Path(options.data_dir))
         directory.acquire()
         self._stack.callback(directory.release)
-        self.node_id = directory.node_id(options.node_id)
+        self.node_id = directory.node_id(options.node_id, of_host=not options.disable_host_node_id)
         return directory.path
 
     def _start_metrics(self) -> Metrics:

@@ -7,6 +7,8 @@ import uuid
 from pathlib import Path
 from typing import IO
 
+_MACHINE_ID = Path("/etc/machine-id")
+_HOST_NAMESPACE = uuid.UUID("8f6e1c1e-3a39-4d55-9c3e-6f0d1c0e7b52")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
@@ -40,8 +42,11 @@ class DataDirectory:
             self._lock.close()
             self._lock = None
 
-    def node_id(self, configured: str) -> str:
-        """The id kept here, or `configured`, or a new one. An id of another node is refused."""
+    def node_id(self, configured: str, *, of_host: bool = False) -> str:
+        """The id kept here, or `configured`, or a new one: the same for all agents of this machine if `of_host`, else by chance.
+
+        An id of another node is refused.
+        """
         configured = configured.lower()
         if configured:
             _require_uuid(configured, "specified NodeID is invalid")
@@ -55,9 +60,18 @@ class DataDirectory:
                     "use the data_dir of this node or remove node_id from the configuration"
                 )
             return kept
-        node_id = configured or str(uuid.uuid4())
+        node_id = configured or (_host_id() if of_host else "") or str(uuid.uuid4())
         _write_private(file, node_id)
         return node_id
+
+
+def _host_id() -> str:
+    """Derived from the machine's id, which must not be told to the network as it is; empty if the machine has none."""
+    try:
+        machine_id = _MACHINE_ID.read_text().strip()
+    except OSError:
+        return ""
+    return str(uuid.uuid5(_HOST_NAMESPACE, machine_id)) if machine_id else ""
 
 
 def volatile_node_id(configured: str) -> str:

@@ -195,12 +195,13 @@ def http_listeners(options: Options) -> list[Listener]:
 
 def _listeners(options: Options, addresses: Sequence[str], port: int, context: ssl.SSLContext | None) -> list[Listener]:
     mode = int(options.unix_sockets.mode, 8) if options.unix_sockets.mode else None
+    timeout = options.limits.https_handshake_timeout
     found = []
     for address in addresses:
         if address.startswith(_UNIX):
-            found.append(Listener(unix_path=address.removeprefix(_UNIX), unix_mode=mode, ssl=context))
+            found.append(Listener(unix_path=address.removeprefix(_UNIX), unix_mode=mode, ssl=context, handshake_timeout=timeout))
         elif port > 0:
-            found.append(Listener(host=address, port=port, ssl=context))
+            found.append(Listener(host=address, port=port, ssl=context, handshake_timeout=timeout))
     return found
 
 

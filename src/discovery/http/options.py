@@ -46,3 +46,5 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
     unix_path: str = ""
     unix_mode: int | None = None
     ssl: tls.SSLContext | None = None
+    handshake_timeout: float = 5.0
+    """Seconds that a client may take for the TLS handshake."""

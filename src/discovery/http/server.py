@@ -136,10 +136,15 @@ class HttpServer:
 
     async def _listen(self, server: ApiServer, listener: Listener) -> asyncio.Server:
         loop = asyncio.get_running_loop()
+        timeout = listener.handshake_timeout if listener.ssl is not None else None
         if not listener.unix_path:
-            return await loop.create_server(server, listener.host, listener.port, ssl=listener.ssl, backlog=_BACKLOG)
+            return await loop.create_server(
+                server, listener.host, listener.port, ssl=listener.ssl, ssl_handshake_timeout=timeout, backlog=_BACKLOG
+            )
         _remove_stale_socket(listener.unix_path)
-        listening = await loop.create_unix_server(server, listener.unix_path, ssl=listener.ssl, backlog=_BACKLOG)
+        listening = await loop.create_unix_server(
+            server, listener.unix_path, ssl=listener.ssl, ssl_handshake_timeout=timeout, backlog=_BACKLOG
+        )
         self._socket_files.append(listener.unix_path)
         if listener.unix_mode is not None:
             os.chmod(listener.unix_path, listener.unix_mode)
