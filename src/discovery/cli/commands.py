@@ -19,7 +19,7 @@ class Entry(NamedTuple):
 
 COMMANDS: Final[Mapping[str, Entry]] = {
     "acl": Entry("acl:ACL", "Works with access control"),
-    "agent": Entry("agent:main", "Runs an agent"),
+    "agent": Entry("agent:run", "Runs an agent"),
     "catalog": Entry("catalog:CATALOG", "Shows the datacenters, nodes and services of the catalog"),
     "config": Entry("config_entries:CONFIG", "Works with central configuration entries"),
     "event": Entry("event:EVENT", "Fires a user event"),
@@ -41,7 +41,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "services": Entry("services:SERVICES", "Registers and deregisters services of an agent"),
     "snapshot": Entry("snapshot:SNAPSHOT", "Saves, restores and inspects the state of the servers"),
     "tls": Entry("tls:TLS", "Makes certificate authorities and certificates"),
-    "validate": Entry("validate:main", "Checks configuration files and directories"),
+    "validate": Entry("validate:run", "Checks configuration files and directories"),
     "version": Entry("version:VERSION", "Shows the version"),
     "watch": Entry("watch:WATCH", "Watches a part of the data and runs a program at every change"),
 }

@@ -92,8 +92,8 @@ class Parsed:
     rest: tuple[str, ...]
     given: frozenset[str]
     """The names of the flags that were given."""
-    texts_given: Mapping[str, tuple[str, ...]]
-    """As typed, in order; `true` for a boolean flag without value."""
+    typed: tuple[tuple[str, str], ...]
+    """Names and texts as given, in order; `true` for a boolean flag without value."""
 
     def flag(self, name: str) -> bool:
         value = self.values[name]
@@ -194,7 +194,8 @@ def _asks_for_help(arguments: Sequence[str]) -> bool:
 
 def _parse(flags: Mapping[str, Flag], arguments: list[str]) -> Parsed:
     values = {name: flag.initial for name, flag in flags.items()}
-    given: dict[str, tuple[str, ...]] = {}
+    given: set[str] = set()
+    typed: list[tuple[str, str]] = []
     while arguments and arguments[0].startswith("-") and arguments[0] != "-":
         argument = arguments.pop(0)
         if argument == "--":
@@ -206,8 +207,9 @@ def _parse(flags: Mapping[str, Flag], arguments: list[str]) -> Parsed:
         if text is None:
             text = _text_that_follows(flag, arguments)
         values[name] = _value(flag, text, values[name] if name in given else None)
-        given[name] = (*given.get(name, ()), text)
-    return Parsed(values, tuple(arguments), frozenset(given), given)
+        given.add(name)
+        typed.append((name, text))
+    return Parsed(values, tuple(arguments), frozenset(given), tuple(typed))
 
 
 def _split(argument: str) -> tuple[str, str | None]:

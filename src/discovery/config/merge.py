@@ -6,6 +6,8 @@ Source: Consul documentation (agent configuration: the order of sources); Consul
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from discovery.model.duration import InvalidDuration
+
 from .decode import Setting, Settings, value_of_text
 from .kinds import LISTS, MAPS
 from .schema import known_keys
@@ -69,5 +71,7 @@ def _scalar(key: str, text: str) -> object:
     kind = known_keys()[key].kind
     try:
         return value_of_text(kind, text)
-    except ValueError as error:
-        raise ConfigError(f'{key}: "{text}" on the command line is not {kind}: {error}') from None
+    except InvalidDuration as error:
+        raise ConfigError(f'{key}: invalid duration: "{text}": {error} ({FLAGS})') from None
+    except ValueError:
+        raise ConfigError(f'{key}: invalid value "{text}" ({FLAGS}; expected {kind})') from None
