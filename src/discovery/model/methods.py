@@ -76,5 +76,7 @@ METHODS: Final[dict[str, Method]] = _table(
     Method("Operator.RaftRemovePeerByID", r.RaftRemovePeerRequest, r.Empty, write=True),
     Method("Operator.AutopilotGetConfiguration", r.DCSpecificRequest, AutopilotConfig),
     Method("Operator.AutopilotSetConfiguration", r.AutopilotSetRequest, bool, write=True),
+    Method("Operator.AutopilotState", r.DCSpecificRequest, r.AutopilotState),
+    Method("Operator.TransferLeader", r.TransferLeaderRequest, r.TransferLeaderResponse, write=True),
     Method("Operator.ServerHealth", r.DCSpecificRequest, r.OperatorHealthReply),
 )

@@ -478,6 +478,57 @@ class OperatorHealthReply(Record, frozen=True, kw_only=True):
     servers: list[ServerHealth] = always(new_list)
 
 
+class AutopilotServer(Record, frozen=True, kw_only=True):
+    """A server as `operator/autopilot/state` shows it; `status`: leader, voter or non-voter."""
+
+    id: str = always(str)
+    name: str = always(str)
+    address: str = always(str)
+    node_status: str = always(str)
+    version: str = always(str)
+    last_contact: str = always(str)
+    last_term: int = always(int)
+    last_index: int = always(int)
+    healthy: bool = always(bool)
+    stable_since: str = always(str)
+    redundancy_zone: str = ""
+    read_replica: bool = always(bool)
+    status: str = always(str)
+    meta: dict[str, str] = always(new_dict)
+    node_type: str = always(str)
+
+
+class AutopilotZone(Record, frozen=True, kw_only=True):
+    """A redundancy zone; `failure_tolerance` is how many of its healthy servers may fail before it has none."""
+
+    servers: list[str] = always(new_list)
+    voters: list[str] = always(new_list)
+    failure_tolerance: int = always(int)
+
+
+class AutopilotState(Record, frozen=True, kw_only=True):
+    """What Consul 1.9 and later answer at `operator/autopilot/state`; servers by id."""
+
+    healthy: bool = always(bool)
+    failure_tolerance: int = always(int)
+    optimistic_failure_tolerance: int = always(int)
+    servers: dict[str, AutopilotServer] = always(new_dict)
+    leader: str = always(str)
+    voters: list[str] = always(new_list)
+    redundancy_zones: dict[str, AutopilotZone] | None = None
+    read_replicas: list[str] | None = None
+
+
+class TransferLeaderRequest(Request, frozen=True, kw_only=True):
+    """`id` is the server to lead next; empty: the most advanced voter."""
+
+    id: str = always(str)
+
+
+class TransferLeaderResponse(Record, frozen=True, kw_only=True):
+    success: bool = always(bool)
+
+
 class RaftStatsReply(Record, frozen=True, kw_only=True):
     last_contact: str = always(str)
     last_term: int = always(int)

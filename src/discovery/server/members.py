@@ -4,11 +4,12 @@ Source: tags that Consul agents send (role, dc, id, port, bootstrap, expect, vsn
 """
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 ALIVE, LEAVING, LEFT, FAILED = 1, 2, 3, 4
+STATUS_NAMES: Final = {ALIVE: "alive", LEAVING: "leaving", LEFT: "left", FAILED: "failed"}
 
 
 class Member(Protocol):

@@ -3,20 +3,19 @@
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Iterable
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from discovery.model import commands as c
 from discovery.model import requests as r
-from discovery.model.duration import Duration
 from discovery.model.errors import DiscoveryError, RequestFailed
 from discovery.model.records import Coordinate, RaftServer
 from discovery.state.store import StateStore
 
+from .autopilot import Autopilot
 from .datacenters import Datacenters
 from .endpoints import Endpoints
 from .keyrings import Keyrings
-from .members import ALIVE, Member, servers_of
+from .members import Member, servers_of
 from .replica import Replica
 from .sessions import SessionTimers
 from .writes import require_uuid
@@ -24,8 +23,6 @@ from .writes import require_uuid
 COORDINATE_BATCH_INTERVAL: Final = 5.0
 COORDINATE_BATCH_SIZE: Final = 640
 COORDINATE_DIMENSIONS: Final = 8
-
-_STATUS_NAMES: Final = {1: "alive", 2: "leaving", 3: "left", 4: "failed"}
 
 
 class OperatorEndpoints:
@@ -38,6 +35,7 @@ class OperatorEndpoints:
         replica: Replica,
         store: StateStore,
         sessions: SessionTimers,
+        autopilot: Autopilot,
         datacenter: str,
         members: Callable[[], Iterable[Member]],
         coordinate_of: Callable[[str], Coordinate | None],
@@ -48,13 +46,13 @@ class OperatorEndpoints:
         self._replica = replica
         self._store = store
         self._sessions = sessions
+        self._autopilot = autopilot
         self._datacenter = datacenter
         self._members = members
         self._coordinate_of = coordinate_of
         self._fire = fire
         self._all_datacenters = datacenters
         self._updates: dict[tuple[str, str], Coordinate] = {}
-        self._stable_since: dict[str, str] = {}
         anywhere: dict[str, Callable[[Any], Awaitable[Any]]] = {
             "Status.Ping": self._ping,
             "Status.Leader": self._leader,
@@ -72,6 +70,8 @@ class OperatorEndpoints:
             "Operator.RaftRemovePeerByAddress": self._remove_by_address,
             "Operator.RaftRemovePeerByID": self._remove_by_id,
             "Operator.ServerHealth": self._server_health,
+            "Operator.AutopilotState": self._autopilot_state,
+            "Operator.TransferLeader": self._transfer_leader,
         }
         for method, handler in anywhere.items():
             endpoints.serve(method, handler, anywhere=True)
@@ -178,43 +178,17 @@ class OperatorEndpoints:
         return r.Empty()
 
     async def _server_health(self, _request: r.DCSpecificRequest) -> r.OperatorHealthReply:
-        members = {server.id: server for server in servers_of(self._members(), self._datacenter)}
-        servers = [self._health_of(server, members.get(server.id)) for server in self._replica.configuration.servers]
-        healthy_voters = sum(1 for server in servers if server.voter and server.healthy)
-        voters = sum(1 for server in servers if server.voter)
-        return r.OperatorHealthReply(
-            healthy=all(server.healthy for server in servers),
-            failure_tolerance=max(0, healthy_voters - (voters // 2 + 1)),
-            servers=servers,
-        )
+        return self._autopilot.health()
 
-    def _health_of(self, server: Any, member: Any) -> r.ServerHealth:
-        leader = server.id == self._replica.server_id
-        status = _STATUS_NAMES.get(member.status, "none") if member is not None else "none"
-        match, contact = self._replica.follower_state(server.id)
-        alive = member is not None and member.status == ALIVE
-        settings = self._store.autopilot_config().value
-        threshold = settings.last_contact_threshold.seconds if settings is not None else 0.2
-        trailing = settings.max_trailing_logs if settings is not None else 250
-        healthy = alive and (leader or (contact <= max(threshold, 0.2) and self._replica.last_index - match <= trailing))
-        if not healthy:
-            self._stable_since.pop(server.id, None)
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        since = self._stable_since.setdefault(server.id, now) if healthy else now
-        return r.ServerHealth(
-            id=server.id,
-            name=member.name if member is not None else "",
-            address=server.address,
-            serf_status=status,
-            version=member.build if member is not None else "",
-            leader=leader,
-            last_contact=str(Duration.from_seconds(contact)) if alive else "-1ns",
-            last_term=self._replica.term,
-            last_index=match,
-            healthy=healthy,
-            voter=server.voter,
-            stable_since=since,
-        )
+    async def _autopilot_state(self, _request: r.DCSpecificRequest) -> r.AutopilotState:
+        return self._autopilot.state()
+
+    async def _transfer_leader(self, request: r.TransferLeaderRequest) -> r.TransferLeaderResponse:
+        """An unknown target is refused; if the target does not take over in time, we go on and say so."""
+        if request.id and self._replica.configuration.get(request.id) is None:
+            raise RequestFailed(f'id "{request.id}" was not found in the Raft configuration')
+        await self._replica.transfer_leadership(request.id or None)
+        return r.TransferLeaderResponse(success=True)
 
 
 def _finite(coordinate: Coordinate) -> bool:

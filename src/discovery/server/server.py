@@ -19,7 +19,7 @@ from discovery.model import requests as r
 from discovery.model.delegate import Answer
 from discovery.model.errors import DiscoveryError, NoLeader
 from discovery.model.methods import METHODS
-from discovery.model.records import Coordinate, Record
+from discovery.model.records import AutopilotConfig, Coordinate, Record
 from discovery.raft.core import Options as RaftOptions
 from discovery.raft.core import Raft
 from discovery.raft.messages import Configuration, decode
@@ -41,6 +41,8 @@ from discovery.transport.tls import Tls
 from discovery.wire import archive
 
 from .addresses import ServerAddresses
+from .autopilot import DEFAULTS as AUTOPILOT_DEFAULTS
+from .autopilot import Autopilot, AutopilotOptions
 from .blocking import BlockingQueries
 from .bootstrap import Bootstrap
 from .datacenters import Datacenters, WanPool
@@ -50,6 +52,7 @@ from .leader import LeaderDuties
 from .log_writer import LogWriter
 from .members import ALIVE, Member, join_host_port, servers_of
 from .operator import OperatorEndpoints
+from .reconcile import Reconciler
 from .replica import Replica
 from .snapshotting import SnapshotPolicy, Snapshotting
 from .writes import WritePolicy
@@ -80,6 +83,10 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     session_ttl_min: float = 10.0
     rpc_handshake_timeout: float = 5.0
     rpc_max_conns_per_client: int = 100
+    autopilot: AutopilotConfig = AUTOPILOT_DEFAULTS
+    """Written into the state by the first leader."""
+    server_health_interval: float = 2.0
+    autopilot_interval: float = 10.0
 
 
 class Gossip(msgspec.Struct, frozen=True):
@@ -90,6 +97,8 @@ class Gossip(msgspec.Struct, frozen=True):
     fire: Callable[[str, bytes], None]
     keyring: Operate = no_keyrings
     wan: WanPool = WanPool()
+    force_leave: Callable[[str], object] = lambda name: None
+    """Declares a failed member to have left, by name."""
 
 
 class Server:
@@ -185,14 +194,38 @@ class Server:
             elsewhere=self._datacenters.call,
             no_leader_reason=lambda: self._bootstrap.waiting_for,
         )
+        autopilot = Autopilot(
+            replica=self.replica,
+            store=self.store,
+            datacenter=options.datacenter,
+            members=gossip.members,
+            force_leave=gossip.force_leave,
+            options=AutopilotOptions(
+                settings=options.autopilot,
+                health_interval=options.server_health_interval,
+                interval=options.autopilot_interval,
+                heartbeat_interval=options.raft.heartbeat_timeout * options.raft.raft_multiplier / 10,
+            ),
+            metrics=metrics,
+            log=log,
+        )
+        reconciler = Reconciler(
+            replica=self.replica,
+            store=self.store,
+            datacenter=options.datacenter,
+            members=gossip.members,
+            metrics=metrics,
+            log=log,
+        )
         self.duties = LeaderDuties(
-            replica=self.replica, store=self.store, datacenter=options.datacenter, members=gossip.members, log=log
+            replica=self.replica, store=self.store, reconciler=reconciler, autopilot=autopilot, metrics=metrics, log=log
         )
         self._operator = OperatorEndpoints(
             endpoints=self.endpoints,
             replica=self.replica,
             store=self.store,
             sessions=self.duties.sessions,
+            autopilot=autopilot,
             datacenter=options.datacenter,
             members=gossip.members,
             coordinate_of=gossip.coordinate_of,
