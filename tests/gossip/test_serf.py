@@ -25,7 +25,7 @@ from discovery.gossip.lamport import RING_SIZE, LamportClock, LamportRing
 from discovery.gossip.members import ip_bytes
 from discovery.gossip.messages import Dead, NodeState
 from discovery.gossip.profile import LAN
-from discovery.gossip.security import Keyring
+from discovery.gossip.security import KeyRefused, Keyring
 from discovery.gossip.serf import RefusedMerge, UnknownMember, UserEventTooLarge
 from discovery.gossip.serf_messages import (
     ConflictResponse,
@@ -441,6 +441,86 @@ def test_our_own_query_ends_when_all_have_answered_or_time_is_up() -> None:
     assert len(results) == 1
     rig.run(0.2)
     assert results[1].responses == 1
+
+
+def test_answers_also_take_the_detours_that_the_asker_wants() -> None:
+    rig = rig_with("n2", "n3", "n4")
+    rig.hear_serf(query("any", flags=1, relay_factor=2))
+    straight = serf_messages.encode(QueryResponse(5, 99, ME, 1, None))
+    sent = [(to, message) for to, message in rig.sent() if message[:1] != bytes((SerfKind.QUERY,))]  # type: ignore[index]
+    assert (address_of("n2"), straight) in sent
+    header = pack(RelayHeader(RelayAddress(ip_bytes("10.0.0.2"), 7946), "n2"))
+    relayed = [(to, message) for to, message in sent if message != straight]
+    assert len({to for to, _ in relayed}) == 2
+    assert {message for _, message in relayed} == {bytes((SerfKind.RELAY,)) + header + straight}
+    # In a group hardly larger than that nothing is gained.
+    rig.hear_serf(query("any", id=100, flags=1, relay_factor=4))
+    assert [message[0] for _, message in rig.sent() if message[0] == SerfKind.RELAY] == []  # type: ignore[index]
+
+
+def test_we_ask_for_detours_and_count_each_answer_once() -> None:
+    rig = rig_with("n2", "n3")
+    rig.protection.keyring, rig.protection.verify_incoming, rig.protection.verify_outgoing = Keyring([bytes(16)]), False, False
+    results: list[keys.KeyResult] = []
+    rig.core.key_operation(keys.LIST, b"", results.append, rig.now, relay_factor=3)
+    asked = next(unpack(message[1:], Query) for message in sent_intents(rig, 1.0))
+    assert asked.relay_factor == 3
+
+
+def test_a_key_of_a_wrong_length_is_refused_before_anybody_is_asked() -> None:
+    rig = rig_with("n2")
+    rig.protection.keyring = Keyring([bytes(16)])
+    with pytest.raises(KeyRefused, match="key size must be 16, 24 or 32 bytes"):
+        rig.core.key_operation(keys.INSTALL, bytes(15), lambda result: None, rig.now)
+    assert sent_intents(rig) == []
+    assert rig.protection.keyring.keys == [bytes(16)]
+
+
+def test_expressions_that_are_made_to_take_for_ever_do_not() -> None:
+    rig = rig_with("n2", tags={"role": "a" * 400})
+    rig.hear_serf(query("any", flags=1, filters=[bytes((1,)) + pack(TagFilter("role", "(a|a)*(a+)+(.*.*.*)*b$"))]))
+    assert responses(rig) == []
+
+
+def test_messages_that_fit_no_packet_go_no_further() -> None:
+    rig = rig_with("n2")
+    large = UserEventMessage(5, "large", bytes(2000))
+    rig.hear_serf(large)
+    assert [event.name for event in rig.take_events() if isinstance(event, UserEvent)] == ["large"]
+    assert sent_intents(rig) == []
+    assert rig.swim.counters["oversized messages"] == 1
+
+
+def heard(rig: Rig) -> list[tuple[str, bytes]]:
+    return [(event.name, event.payload) for event in rig.take_events() if isinstance(event, UserEvent)]
+
+
+def test_of_events_that_coalesce_only_the_newest_is_told() -> None:
+    rig = rig_with("n2", coalesce_period=3.0, quiescent_period=1.0)
+    rig.hear_serf(UserEventMessage(5, "deploy", b"1", True), UserEventMessage(7, "deploy", b"3", True))
+    rig.hear_serf(UserEventMessage(6, "deploy", b"2", True), UserEventMessage(7, "deploy", b"also 3", True))
+    rig.hear_serf(UserEventMessage(8, "other", b"", True), UserEventMessage(9, "plain", b"", False))
+    assert heard(rig) == [("plain", b"")]
+    rig.run(0.9)
+    assert heard(rig) == []
+    rig.run(0.2)
+    assert heard(rig) == [("deploy", b"3"), ("deploy", b"also 3"), ("other", b"")]
+    rig.run(5)
+    assert heard(rig) == []
+
+
+def test_events_that_keep_coming_are_told_at_the_end_of_the_coalesce_period() -> None:
+    rig = rig_with("n2", coalesce_period=3.0, quiescent_period=1.0)
+    for number in range(5, 12):
+        rig.hear_serf(UserEventMessage(number, "deploy", bytes((number,)), True))
+        rig.run(0.5)
+    assert heard(rig) == [("deploy", bytes((10,)))]
+
+
+def test_by_default_every_event_is_told_at_once() -> None:
+    rig = rig_with("n2")
+    rig.hear_serf(UserEventMessage(5, "deploy", b"1", True), UserEventMessage(6, "deploy", b"2", True))
+    assert heard(rig) == [("deploy", b"1"), ("deploy", b"2")]
 
 
 def test_messages_are_relayed_as_they_are() -> None:

@@ -1,20 +1,24 @@
 """SWIM's rules one by one: which claim wins, how a probe goes on, what is passed on how often."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from discovery.gossip.broadcasts import Broadcasts
 from discovery.gossip.codec import encode
-from discovery.gossip.events import MemberFailed, MemberJoined, MemberLeft, MemberUpdated, NameConflict
+from discovery.gossip.events import Member, MemberFailed, MemberJoined, MemberLeft, MemberUpdated, NameConflict
 from discovery.gossip.members import Members, Node, ip_bytes, ip_text
-from discovery.gossip.messages import Ack, Alive, Dead, ErrorReply, IndirectPing, Nack, NodeState, Ping, Suspect
+from discovery.gossip.messages import Ack, Alive, Compressed, Dead, ErrorReply, IndirectPing, Nack, NodeState, Ping, Suspect
 from discovery.gossip.packets import BUDGET
 from discovery.gossip.profile import LAN
-from discovery.gossip.streams import PushPull, StreamParser
+from discovery.gossip.serf import RefusedMerge
+from discovery.gossip.streams import PushPull, StreamParser, encode_push_pull
 from discovery.gossip.timers import Timers
 
+from . import vectors
 from .rig import ME, MY_ADDRESS, Rig, address_of, alive, of_kind, record
 
 # Neither gossip nor exchanges disturb: what is sent is what the test is about.
@@ -137,6 +141,49 @@ def test_one_name_at_two_addresses_is_a_conflict_until_the_first_has_left() -> N
     assert rig.state("n2") is NodeState.ALIVE
 
 
+def test_the_name_of_the_long_dead_is_free() -> None:
+    rig = Rig(profile=replace(QUIET, probe_interval=1e6))
+    rig.hear(alive("n2"), Dead(1, "n2", "n3"))
+    rig.run(29.0)
+    rig.hear(alive("n2", at=("10.9.9.9", 1)))
+    assert rig.core.member("n2").address == "10.0.0.2"  # type: ignore[union-attr]
+    rig.run(1.1)
+    rig.hear(alive("n2", at=("10.9.9.9", 1)))
+    assert rig.state("n2") is NodeState.ALIVE
+    assert rig.core.member("n2").address == "10.9.9.9"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("state", [NodeState.ALIVE, NodeState.SUSPECT, NodeState.DEAD, NodeState.LEFT])
+def test_who_joins_under_the_name_of_a_living_member_is_told_its_holder(state: NodeState) -> None:
+    rig = Rig()
+    exchange = rig.core.join(address_of("n2"))
+    holder = msgspec.structs.replace(record(ME, state), addr=ip_bytes("10.9.9.9"))
+    exchange.receive(encode_push_pull(PushPull(True, [record("n2"), holder], b"")), rig.now)
+    if state in (NodeState.ALIVE, NodeState.SUSPECT):
+        assert exchange.error is not None
+        assert exchange.error.startswith(f"node name '{ME}' is already in use by the living member at 10.9.9.9:7946; give")
+        assert rig.core.member("n2") is None
+    else:
+        assert exchange.error is None
+        assert rig.core.local_member().address == MY_ADDRESS[0]
+        # Said again once the others may believe it.
+        rig.run(29.0)
+        own = [claim for _, claim in of_kind(rig.run(5.0), Alive) if claim.node == ME]  # type: ignore[attr-defined]
+        assert own
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [msgspec.structs.replace(alive("n2"), meta=bytes(600)), msgspec.structs.replace(alive("n2"), node="n" * 300)],
+    ids=["meta", "name"],
+)
+def test_claims_that_would_fit_no_packet_are_dropped(claim: Alive) -> None:
+    rig = Rig()
+    rig.hear(claim)
+    assert [member.name for member in rig.core.members()] == [ME]
+    assert rig.swim.counters["bad packets"] == 1
+
+
 # --- probing -------------------------------------------------------------------------------------------------------------
 
 
@@ -256,9 +303,45 @@ def test_what_we_could_not_reach_for_others_is_a_nack_if_wanted_and_late_acks_ar
     rig = Rig(profile=QUIET)
     rig.hear(IndirectPing(50, ip_bytes("10.0.0.3"), 7946, "n3", wanted, ip_bytes("10.0.0.2"), 7946, "n2"))
     ((_, ping),) = of_kind(rig.sent(), Ping)
-    assert of_kind(rig.run(LAN.probe_timeout + 0.01), Nack) == ([(address_of("n2"), Nack(50))] if wanted else [])
+    # Early enough to arrive before the one that asked makes its judgement.
+    assert of_kind(rig.run(LAN.probe_timeout * 0.79), Nack) == []
+    assert of_kind(rig.run(LAN.probe_timeout * 0.02), Nack) == ([(address_of("n2"), Nack(50))] if wanted else [])
+    rig.run(LAN.probe_timeout * 0.2)
     rig.hear(Ack(ping.seq_no), source="n3")  # type: ignore[attr-defined]
     assert of_kind(rig.run(1.0), Ack) == []
+
+
+def test_an_ack_after_the_nack_is_still_passed_on() -> None:
+    rig = Rig(profile=QUIET)
+    rig.hear(IndirectPing(50, ip_bytes("10.0.0.3"), 7946, "n3", True, ip_bytes("10.0.0.2"), 7946, "n2"))
+    ((_, ping),) = of_kind(rig.sent(), Ping)
+    rig.run(LAN.probe_timeout * 0.9)
+    rig.hear(Ack(ping.seq_no), source="n3")  # type: ignore[attr-defined]
+    assert of_kind(rig.sent(), Ack) == [(address_of("n2"), Ack(50))]
+
+
+def answered_pings(rig: Rig, seconds: float) -> int:
+    """How many nodes are probed in a time in which all of them answer."""
+    pings = 0
+    end = rig.now + seconds
+    while rig.now < end:
+        for _, ping in of_kind(rig.run(0.05), Ping):
+            pings += 1
+            rig.hear(Ack(ping.seq_no))  # type: ignore[attr-defined]
+    return pings
+
+
+def test_after_a_suspicion_more_nodes_are_probed_for_a_while_unless_we_are_ill() -> None:
+    for score, least, most in ((0, 12, 18), (3, 0, 4)):
+        rig = Rig(profile=QUIET)
+        rig.hear(*(alive(f"n{number}") for number in range(2, 40)))
+        assert answered_pings(rig, 10.0) in (9, 10, 11)
+        rig.hear(Suspect(1, "n2", "n3"))
+        rig.swim.awareness.add(score)
+        rig.swim.awareness.add = lambda delta: None  # type: ignore[method-assign]
+        assert least <= answered_pings(rig, 3.0) <= most
+        rig.hear(alive("n2", 2))
+        assert answered_pings(rig, 10.0) in (9, 10, 11)
 
 
 def test_a_destination_without_a_way_is_asked_for_indirectly_at_once() -> None:
@@ -341,6 +424,49 @@ def test_streams_are_answered_by_kind() -> None:
 
 
 # --- what is passed on ---------------------------------------------------------------------------------------------------
+
+
+def test_what_is_wrong_on_a_stream_is_answered_counted_and_told_now_and_then() -> None:
+    rig = Rig()
+    for number in range(50):
+        stream = rig.core.serve(address_of(f"n{number % 20 + 2}"))
+        assert stream.receive(bytes((99, number)), rig.now)
+        assert stream.finished
+    half = rig.core.serve(address_of("n50"))
+    half.receive(vectors.PUSH_PULL[:100], rig.now)
+    half.cut_off(rig.now)
+    silent = rig.core.serve(address_of("n51"))
+    silent.cut_off(rig.now)
+    assert rig.swim.counters["bad streams"] == 51
+    (line,) = [note for note in rig.core.take_notes() if "bad stream" in note]
+    assert line == "bad stream: from=10.0.0.2:7946 error=Received invalid msgType (99) total=1"
+    rig.run(11)
+    rig.core.serve(address_of("n2")).receive(b"\x63", rig.now)
+    assert "total=52" in rig.core.take_notes()[-1]
+    assert rig.swim.strangers.recent(rig.now)["10.0.0.50"] == "the stream ended before its message did"
+    rig.run(61)
+    assert rig.swim.strangers.recent(rig.now) == {}
+
+
+def test_who_may_not_be_with_us_is_a_stranger_with_a_reason() -> None:
+    def check(members: Sequence[Member]) -> None:
+        if any(member.tags.get("dc") == "dc2" for member in members):
+            raise RefusedMerge("part of wrong datacenter 'dc2'")
+
+    rig = Rig(merge_check=check)
+    rig.hear(alive("n2", tags={"dc": "dc2"}))
+    assert rig.swim.strangers.recent(rig.now) == {"10.0.0.2": "part of wrong datacenter 'dc2'"}
+    for number in range(200):
+        rig.swim.strangers.met(f"10.1.0.{number}", "?", rig.now)
+    assert len(rig.swim.strangers.recent(rig.now)) == 64
+
+
+def test_a_bomb_of_compression_on_a_stream_is_refused_before_it_goes_off() -> None:
+    rig = Rig()
+    stream = rig.core.serve(address_of("n2"))
+    stream.receive(encode(Compressed(0, bytes(5 << 20))), rig.now)
+    assert stream.finished
+    assert "compressed bytes" in rig.swim.strangers.recent(rig.now)["10.0.0.2"]
 
 
 def test_each_claim_leaves_as_often_as_the_group_is_large_and_no_more() -> None:

@@ -18,13 +18,15 @@ PORT = 7946
 
 @dataclass(eq=False)
 class Peer:
-    """One node of the world; `frozen_until` is when a stalled one goes on."""
+    """One node of the world; `frozen_until` is when a stalled one goes on, `blocked_until` when its messages move again."""
 
     name: str
     address: Address
     core: Serf
     running: bool = True
     frozen_until: float = 0.0
+    blocked_until: float = 0.0
+    alarm: float = 0.0
     inbox: list[tuple[bytes, Address]] = field(default_factory=list)
     events: list[tuple[float, Event]] = field(default_factory=list)
 
@@ -47,6 +49,7 @@ class World:
         self.peers: dict[Address, Peer] = {}
         self.delivers: Callable[[Peer, Peer], bool] = lambda sender, receiver: True
         self.packets = 0
+        self.bytes = 0
         self._profile = profile
         self._key = key
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
@@ -119,10 +122,15 @@ class World:
         for exchange in core.take_exchanges():
             self._exchange(peer, exchange)
         peer.events += [(self.now, event) for event in core.take_events()]
-        self.at(core.deadline(), lambda: self._tick(peer))
+        deadline = core.deadline()
+        if deadline != peer.alarm:
+            peer.alarm = deadline
+            self.at(deadline, lambda: self._tick(peer))
 
     def _tick(self, peer: Peer) -> None:
         """Ticks that are no longer due do nothing; a stalled peer's come when it wakes."""
+        if self.now >= peer.alarm:
+            peer.alarm = 0.0
         if not peer.running or self.now < peer.frozen_until or self.now < peer.core.deadline():
             return
         peer.core.tick(self.now)
@@ -140,6 +148,13 @@ class World:
         peer.core.tick(self.now)
         self.react(peer)
 
+    def block(self, peer: Peer, seconds: float) -> None:
+        """Its packets are held back in both directions while its clock goes on, as on a machine that is starved of time.
+
+        Source: the anomalies of the experiments in the Lifeguard paper.
+        """
+        peer.blocked_until = self.now + seconds
+
     def crash(self, peer: Peer) -> None:
         peer.running = False
 
@@ -151,11 +166,16 @@ class World:
     def _send(self, sender: Peer, data: bytes, destination: Address) -> None:
         self.packets += 1
         receiver = self.peers.get(destination)
+        self.bytes += len(data)
         if receiver is not None and self.delivers(sender, receiver) and self.rng.random() >= self.loss:
-            self.at(self.now + self._latency(), lambda: self._deliver(receiver, data, sender.address))
+            leaves = max(self.now, sender.blocked_until)
+            self.at(leaves + self._latency(), lambda: self._deliver(receiver, data, sender.address))
 
     def _deliver(self, receiver: Peer, data: bytes, source: Address) -> None:
         if not receiver.running:
+            return
+        if self.now < receiver.blocked_until:
+            self.at(receiver.blocked_until, lambda: self._deliver(receiver, data, source))
             return
         if self.now < receiver.frozen_until:
             receiver.inbox.append((data, source))
@@ -169,7 +189,8 @@ class World:
         reachable = receiver is not None and self.delivers(sender, receiver) and self.delivers(receiver, sender)
 
         def served() -> None:
-            if receiver is None or not reachable or not receiver.running or self.now < receiver.frozen_until:
+            silent = receiver is None or self.now < max(receiver.frozen_until, receiver.blocked_until, sender.blocked_until)
+            if receiver is None or silent or not reachable or not receiver.running:
                 exchange.fail("timed out")
                 return
             reply = receiver.core.serve(sender.address).receive(exchange.request, self.now)

@@ -218,10 +218,26 @@ async def test_a_merge_check_keeps_groups_apart(pools: Pools) -> None:
 async def test_two_nodes_of_one_name_are_a_conflict(pools: Pools) -> None:
     a, b = await pools.start_joined("a", "b")
     other = await pools.start("b")
-    await other.membership.join([a.address])
+    with pytest.raises(JoinFailed, match=f"node name 'b' is already in use by the living member at {b.address}"):
+        await other.membership.join([a.address])
     event = await a.until(lambda event: isinstance(event, NameConflict))
     assert event == NameConflict(b.membership.local_member(), ("127.0.0.1", other.membership.local_member().port))
     assert a.membership.members()[-1].port == b.membership.local_member().port
+
+
+async def test_who_takes_a_name_over_is_known_once_the_old_holder_has_been_dead_for_a_while(pools: Pools) -> None:
+    profile = replace(LOCAL, dead_node_reclaim_time=1.0)
+    a, b = await pools.start_joined("a", "b", profile=profile)
+    await b.membership.stop()
+    rebuilt = await pools.start("b", profile=profile, tags={"life": "second"})
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            with suppress(JoinFailed):
+                await rebuilt.membership.join([a.address])
+                break
+            await asyncio.sleep(0.05)
+    event = await a.until(lambda event: isinstance(event, MemberJoined) and event.member.tags == {"life": "second"})
+    assert _about(event).port == rebuilt.membership.local_member().port
 
 
 def test_on_uvloop() -> None:
@@ -320,8 +336,12 @@ async def test_garbage_on_packets_and_streams_does_no_harm(pools: Pools, caplog:
         writer.close()
     b.membership.user_event("still here", b"", False)
     await a.until(lambda event: isinstance(event, UserEvent) and event.name == "still here")
+    await eventually(lambda: a.membership.counters()["bad streams"] >= 14)
     assert not [record for record in caplog.records if record.exc_info]
     assert len([record for record in caplog.records if "bad packet" in record.getMessage()]) <= 2
+    assert len([record for record in caplog.records if "bad stream" in record.getMessage()]) <= 2
+    assert a.membership.counters()["bad packets"] > 300
+    assert set(a.membership.strangers()) == {"127.0.0.1"}
 
 
 async def test_a_stream_that_says_nothing_is_closed(pools: Pools) -> None:

@@ -89,12 +89,13 @@ class Verdict(Enum):
     """Two nodes use one name."""
 
 
-def judge_alive(node: Node, claim: Alive, *, own: bool) -> Verdict:
-    """Own: anything but an echo of what we say is answered, so that a restart jumps over what peers remember."""
+def judge_alive(node: Node, claim: Alive, *, own: bool, name_is_free: bool) -> Verdict:
+    """Own: anything but an echo of what we say is answered, so that a restart jumps over what peers remember.
+
+    `name_is_free`: another address may take the node's name over.
+    """
     if (ip_text(claim.addr), claim.port) != node.address:
-        if node.state is not NodeState.LEFT:
-            return Verdict.CONFLICT
-        return Verdict.REFUTE if own else Verdict.ACCEPT
+        return Verdict.ACCEPT if name_is_free and not own else Verdict.CONFLICT
     if own:
         echo = claim.incarnation == node.incarnation and claim.meta == node.meta and claim.vsn == node.vsn
         return Verdict.IGNORE if claim.incarnation < node.incarnation or echo else Verdict.REFUTE

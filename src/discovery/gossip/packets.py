@@ -3,13 +3,27 @@
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from .codec import MAX_PACKET, MalformedMessage, add_crc, check_crc, deflate, inflate, make_compound, split_compound, unpack
+from .codec import (
+    COMPOUND_OVERHEAD,
+    MAX_PACKET,
+    MalformedMessage,
+    add_crc,
+    check_crc,
+    deflate,
+    inflate,
+    make_compound,
+    split_compound,
+    unpack,
+)
 from .members import Address
 from .messages import Compressed, Kind
 from .security import OVERHEAD, CannotDecrypt, Protection
 
 BUDGET: Final = 1400
 """Bytes of a packet that fit any path; checksums are not counted."""
+
+LARGEST_USER_MESSAGE: Final = BUDGET - OVERHEAD - 2 * COMPOUND_OVERHEAD - 1
+"""Bytes of a message of the layer above that still fits into a packet, however it is wrapped."""
 
 _MAX_DEPTH: Final = 4
 """Layers of compound and compression within one another."""

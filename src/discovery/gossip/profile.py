@@ -21,6 +21,8 @@ class Profile:
     push_pull_interval: float = 30.0
     gossip_to_the_dead_time: float = 30.0
     """For so long the dead still hear, and so may refute."""
+    dead_node_reclaim_time: float = 30.0
+    """For so long a dead node's name stays its own; after that another address may take it over."""
     tcp_timeout: float = 10.0
 
 

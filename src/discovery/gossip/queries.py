@@ -6,18 +6,29 @@ think holds a name.
 
 import math
 import random
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
+
+import re2
 
 from . import keys
 from .codec import MalformedMessage, unpack, unpack_leading, unpack_plain
 from .events import Member
 from .lamport import LamportRing
 from .members import Address, ip_bytes, ip_text
-from .security import Protection
-from .serf_messages import ConflictResponse, KeyRequest, Query, QueryResponse, RelayHeader, TagFilter, encode
+from .security import Protection, check_key
+from .serf_messages import (
+    ConflictResponse,
+    KeyRequest,
+    Query,
+    QueryResponse,
+    RelayAddress,
+    RelayHeader,
+    TagFilter,
+    encode,
+    encode_relayed,
+)
 from .timers import Timers
 
 FLAG_ACK: Final = 1
@@ -28,6 +39,9 @@ _SIZE_LIMIT: Final = 1024
 _TIMEOUT_MULT: Final = 16
 _MAX_EXPRESSION: Final = 256
 
+_QUIETLY: Final = re2.Options()
+_QUIETLY.log_errors = False
+
 
 class Group(Protocol):
     """What queries need of the group around them."""
@@ -35,6 +49,7 @@ class Group(Protocol):
     def local_member(self) -> Member: ...
     def member(self, name: str) -> Member | None: ...
     def alive_count(self) -> int: ...
+    def relays(self, count: int) -> list[Member]: ...
     def send(self, message: bytes, destination: Address, name: str) -> None: ...
     def spread_query(self, message: bytes, now: float) -> None: ...
     def keyring_changed(self) -> None: ...
@@ -61,8 +76,13 @@ class Queries:
         self._gossip_interval = gossip_interval
         self._asked: dict[tuple[int, int], _Asked] = {}
 
-    def ask(self, name: str, payload: bytes, finished: Callable[[dict[str, bytes]], None], now: float) -> None:
-        """Ask all nodes. `finished` gets the answers by node, when all are in or time is up. Raises ValueError when too large."""
+    def ask(
+        self, name: str, payload: bytes, finished: Callable[[dict[str, bytes]], None], now: float, relay_factor: int = 0
+    ) -> None:
+        """Ask all nodes. `finished` gets the answers by node, when all are in or time is up. Raises ValueError when too large.
+
+        `relay_factor` is by way of how many other nodes each answer is sent a second time.
+        """
         me = self._group.local_member()
         timeout = self._gossip_interval * _TIMEOUT_MULT * math.ceil(math.log10(self._group.alive_count() + 1))
         query = Query(
@@ -71,6 +91,7 @@ class Queries:
             addr=ip_bytes(me.address),
             port=me.port,
             source_node=me.name,
+            relay_factor=relay_factor,
             timeout=int(timeout * 1e9),
             name=name,
             payload=payload,
@@ -83,8 +104,12 @@ class Queries:
         self._timers.at(now + timeout, lambda _: self._finish(asked))
         self.receive_query(query, message, now)
 
-    def ask_about_keys(self, operation: str, key: bytes, finished: Callable[[keys.KeyResult], None], now: float) -> None:
-        """Have every node do `operation`, one of `keys.OPERATIONS`."""
+    def ask_about_keys(
+        self, operation: str, key: bytes, finished: Callable[[keys.KeyResult], None], now: float, relay_factor: int
+    ) -> None:
+        """Have every node do `operation`, one of `keys.OPERATIONS`. Raises `KeyRefused` before anybody is asked."""
+        if operation == keys.INSTALL:
+            check_key(key)
         nodes = self._group.alive_count()
 
         def collect(answers: dict[str, bytes]) -> None:
@@ -93,7 +118,7 @@ class Queries:
                 result.add(node, answer)
             finished(result)
 
-        self.ask(operation, encode(KeyRequest(key)), collect, now)
+        self.ask(operation, encode(KeyRequest(key)), collect, now, relay_factor)
 
     def receive_query(self, query: Query, message: bytes, now: float) -> None:
         """A query, with the bytes as they are passed on."""
@@ -151,7 +176,17 @@ class Queries:
         if destination == (me.address, me.port):
             self.receive_response(response)
         else:
-            self._group.send(encode(response), destination, query.source_node)
+            message = encode(response)
+            self._group.send(message, destination, query.source_node)
+            self._answer_by_relays(query, message)
+
+    def _answer_by_relays(self, query: Query, message: bytes) -> None:
+        if not query.relay_factor:
+            return
+        relayed = encode_relayed(RelayHeader(RelayAddress(query.addr, query.port), query.source_node), message)
+        if len(relayed) <= _SIZE_LIMIT:
+            for relay in self._group.relays(query.relay_factor):
+                self._group.send(relayed, (relay.address, relay.port), relay.name)
 
     def receive_response(self, response: QueryResponse) -> None:
         """An answer to a query of ours; each node counts once, and acks do not."""
@@ -175,12 +210,12 @@ class Queries:
 
 
 def _matches_expression(expression: str, value: str) -> bool:
-    """Whether a tag's value contains a match. Expressions from the network are kept short, since some take very long."""
+    """Whether a tag's value contains a match. The library, as Go's, needs no more than linear time for any expression."""
     if len(expression) > _MAX_EXPRESSION:
         raise MalformedMessage(f"a tag filter of {len(expression)} characters")
     try:
-        return re.search(expression, value) is not None
-    except (re.error, RecursionError, OverflowError) as error:
+        return re2.compile(expression, _QUIETLY).search(value) is not None
+    except re2.error as error:
         raise MalformedMessage(f"a tag filter that is no regular expression: {error}") from error
 
 

@@ -36,6 +36,12 @@ class KeyRefused(ValueError):
     """A change of the keyring that is not possible; the text is memberlist's."""
 
 
+def check_key(key: bytes) -> None:
+    """Raises `KeyRefused` for a key of a length that the cipher does not have."""
+    if len(key) not in _KEY_SIZES:
+        raise KeyRefused("key size must be 16, 24 or 32 bytes")
+
+
 class Keyring:
     """Keys in the order they are tried; the first encrypts. Raises `KeyRefused` for keys of a wrong length."""
 
@@ -56,8 +62,7 @@ class Keyring:
 
     def add(self, key: bytes) -> None:
         """Accept messages of this key too."""
-        if len(key) not in _KEY_SIZES:
-            raise KeyRefused("key size must be 16, 24 or 32 bytes")
+        check_key(key)
         self._ciphers.setdefault(key, AESGCM(key))
 
     def use(self, key: bytes) -> None:

@@ -17,6 +17,7 @@ from typing import Final
 
 from . import serf_messages
 from .broadcasts import Broadcasts
+from .coalesce import UserEventCoalescer
 from .codec import MalformedMessage, unpack
 from .events import (
     Event,
@@ -35,7 +36,7 @@ from .keys import KeyResult
 from .lamport import LamportClock, LamportRing
 from .members import VSN_SIZE, Address, Node, ip_text
 from .messages import NodeRecord, NodeState
-from .packets import Packet
+from .packets import LARGEST_USER_MESSAGE, Packet
 from .profile import LAN, Profile
 from .queries import Queries
 from .security import Protection
@@ -63,6 +64,8 @@ VSN: Final = bytes((1, 5, 2, 2, 5, 4))
 USER_EVENT_LIMIT: Final = 512
 """Bytes of a user event's name and payload, and of its message."""
 
+_SINCE_RELAYS: Final = 5
+"""The version of Serf's protocol that brought them."""
 _BROADCAST_TIMEOUT: Final = 5.0
 _REAP_INTERVAL: Final = 15.0
 _RECONNECT_INTERVAL: Final = 30.0
@@ -102,6 +105,9 @@ class SerfOptions:
     tombstone_timeout: float = 24 * 3600.0
     """How long a member that left is remembered."""
     leave_propagate_delay: float = 3.0
+    coalesce_period: float = 0.0
+    quiescent_period: float = 0.0
+    """For user events that allow it: see `coalesce`. Zero tells each at once."""
 
 
 @dataclass(slots=True, eq=False)
@@ -162,6 +168,7 @@ class Serf:
         self._known: dict[str, _Known] = {}
         self._early: dict[str, _EarlyIntent] = {}
         self._events: list[Event] = []
+        self._coalescer = UserEventCoalescer(options.coalesce_period, options.quiescent_period, self._timers, self._tell)
         self._protection = protection
         self._queries = Queries(self, protection, self._timers, rng, options.profile.gossip_interval)
         self.swim = Swim(
@@ -215,6 +222,9 @@ class Serf:
 
     def take_notes(self) -> list[str]:
         return self.swim.take_notes()
+
+    def _tell(self, event: Event) -> None:
+        self._events.append(event)
 
     def take_events(self) -> list[Event]:
         events, self._events = self._events, []
@@ -298,7 +308,7 @@ class Serf:
         message = serf_messages.encode(event)
         if len(message) > USER_EVENT_LIMIT:
             raise UserEventTooLarge(f"user event exceeds configured limit of {USER_EVENT_LIMIT} bytes after encoding")
-        self._receive_user_event(event)
+        self._receive_user_event(event, now)
         self._event_queue.add(message, now)
 
     def force_leave(self, name: str, prune: bool, now: float) -> None:
@@ -309,9 +319,11 @@ class Serf:
         self._receive_leave(intent, now)
         self._intent_queue.add(serf_messages.encode(intent), now)
 
-    def key_operation(self, operation: str, key: bytes, finished: Callable[[KeyResult], None], now: float) -> None:
-        """One of `keys.OPERATIONS` on all members."""
-        self._queries.ask_about_keys(operation, key, finished, now)
+    def key_operation(
+        self, operation: str, key: bytes, finished: Callable[[KeyResult], None], now: float, *, relay_factor: int = 0
+    ) -> None:
+        """One of `keys.OPERATIONS` on all members; answers also come by way of so many others. Raises `KeyRefused`."""
+        self._queries.ask_about_keys(operation, key, finished, now, relay_factor)
 
     # --- leaving ---------------------------------------------------------------------------------------------------------
 
@@ -356,7 +368,7 @@ class Serf:
         else:
             known.status = MemberStatus.ALIVE
         known.update(node)
-        self._events.append(MemberJoined(known.member()))
+        self._tell(MemberJoined(known.member()))
 
     def _apply_early_intent(self, known: _Known) -> MemberStatus:
         early = self._early.pop(known.name, None)
@@ -378,18 +390,18 @@ class Serf:
 
     def _become(self, known: _Known, status: MemberStatus, event: type[MemberLeft] | type[MemberFailed]) -> None:
         known.status = status
-        self._events.append(event(known.member()))
+        self._tell(event(known.member()))
 
     def node_updated(self, node: Node, now: float) -> None:
         known = self._known.get(node.name)
         if known is not None:
             known.update(node)
-            self._events.append(MemberUpdated(known.member()))
+            self._tell(MemberUpdated(known.member()))
 
     def name_conflict(self, node: Node, other: Address) -> None:
         known = self._known.get(node.name)
         if known is not None:
-            self._events.append(NameConflict(known.member(), other))
+            self._tell(NameConflict(known.member(), other))
 
     def refusal(self, nodes: Sequence[NodeRecord]) -> str | None:
         try:
@@ -409,6 +421,9 @@ class Serf:
 
     # --- Delegate: messages ----------------------------------------------------------------------------------------------
 
+    def has_messages(self) -> bool:
+        return bool(len(self._intent_queue) or len(self._query_queue) or len(self._event_queue))
+
     def take_messages(self, room: int, overhead: int, now: float) -> list[bytes]:
         messages: list[bytes] = []
         for queue in (self._intent_queue, self._query_queue, self._event_queue):
@@ -424,13 +439,13 @@ class Serf:
         kind, body = data[0], data[1:]
         if kind == SerfKind.LEAVE:
             if self._receive_leave(unpack(body, LeaveIntent), now):
-                self._intent_queue.add(data, now)
+                self._pass_on(self._intent_queue, data, now)
         elif kind == SerfKind.JOIN:
             if self._receive_join(unpack(body, JoinIntent), now):
-                self._intent_queue.add(data, now)
+                self._pass_on(self._intent_queue, data, now)
         elif kind == SerfKind.USER_EVENT:
-            if self._receive_user_event(unpack(body, UserEventMessage)):
-                self._event_queue.add(data, now)
+            if self._receive_user_event(unpack(body, UserEventMessage), now):
+                self._pass_on(self._event_queue, data, now)
         elif kind == SerfKind.QUERY:
             self._queries.receive_query(unpack(body, Query), data, now)
         elif kind == SerfKind.QUERY_RESPONSE:
@@ -439,6 +454,13 @@ class Serf:
             self._queries.relay(body)
         else:
             raise MalformedMessage(f"message type {kind} is not known to Serf")
+
+    def _pass_on(self, queue: Broadcasts, message: bytes, now: float) -> None:
+        """What fits no packet came over a stream, from a node with other limits; it goes no further."""
+        if len(message) <= LARGEST_USER_MESSAGE:
+            queue.add(message, now)
+        else:
+            self.swim.counters["oversized messages"] += 1
 
     def _receive_leave(self, intent: LeaveIntent, now: float) -> bool:
         """Whether it is worth passing on."""
@@ -492,12 +514,12 @@ class Serf:
         self._early[name] = _EarlyIntent(status, time, now)
         return True
 
-    def _receive_user_event(self, event: UserEventMessage) -> bool:
+    def _receive_user_event(self, event: UserEventMessage, now: float) -> bool:
         """Whether it is news."""
         payload = event.payload or b""
         if not self._user_events.admit(event.l_time, (event.name, payload)):
             return False
-        self._events.append(UserEvent(event.name, payload, event.l_time, event.coalesce))
+        self._coalescer.add(UserEvent(event.name, payload, event.l_time, event.coalesce), now)
         return True
 
     # --- Delegate: exchanges ---------------------------------------------------------------------------------------------
@@ -531,7 +553,7 @@ class Serf:
             self._user_events.floor = max(self._user_events.floor, remote.event_l_time)
         for slot in filter(None, remote.events):
             for event in slot.events:
-                self._receive_user_event(UserEventMessage(slot.l_time, event.name, event.payload))
+                self._receive_user_event(UserEventMessage(slot.l_time, event.name, event.payload), now)
 
     def _witness_clocks(self, remote: SerfState) -> None:
         """The state holds times that were not used yet."""
@@ -553,6 +575,17 @@ class Serf:
 
     # --- Group: what queries need ----------------------------------------------------------------------------------------
 
+    def relays(self, count: int) -> list[Member]:
+        """Some other living members that understand relayed answers; none in a group that is hardly larger."""
+        able = [
+            known
+            for known in self._known.values()
+            if known.status is MemberStatus.ALIVE and known.name != self._options.name and known.vsn[4] >= _SINCE_RELAYS
+        ]
+        if len(self._known) < count + 1:
+            return []
+        return [known.member() for known in self._rng.sample(able, min(count, len(able)))]
+
     def alive_count(self) -> int:
         return sum(known.status is MemberStatus.ALIVE for known in self._known.values())
 
@@ -560,11 +593,11 @@ class Serf:
         self.swim.send_user_message(message, destination, name)
 
     def spread_query(self, message: bytes, now: float) -> None:
-        self._query_queue.add(message, now)
+        self._pass_on(self._query_queue, message, now)
 
     def keyring_changed(self) -> None:
         if self._protection.keyring is not None:
-            self._events.append(KeyringChanged(self._protection.keyring.keys))
+            self._tell(KeyringChanged(self._protection.keyring.keys))
 
     # --- forgetting and looking for the lost -----------------------------------------------------------------------------
 
@@ -583,7 +616,7 @@ class Serf:
         if self._known.get(known.name) is known:
             del self._known[known.name]
             self._vivaldi.forget(known.name)
-            self._events.append(MemberReaped(known.member()))
+            self._tell(MemberReaped(known.member()))
 
     def _reconnect(self, now: float) -> None:
         """Try one failed member; the more of the group is lost, the more eagerly."""

@@ -165,6 +165,11 @@ def encode(message: SerfMessage) -> bytes:
     return bytes((_KINDS[type(message)],)) + pack(message)
 
 
+def encode_relayed(header: RelayHeader, message: bytes) -> bytes:
+    """A message to be passed on by whoever receives it."""
+    return bytes((SerfKind.RELAY,)) + pack(header) + message
+
+
 class TagsTooLarge(ValueError):
     """Tags which do not fit a node's meta data."""
 

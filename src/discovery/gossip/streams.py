@@ -17,6 +17,8 @@ from .security import MAX_STREAM_PAYLOAD, STREAM_HEADER, CannotDecrypt, Protecti
 W = TypeVar("W", bound=Wire)
 
 MAX_NODES: Final = 1 << 20
+MAX_COMPRESSED: Final = 4 << 20
+"""Bytes before decompression, which takes a second then; a group of ten thousand needs a quarter of it."""
 MAX_USER_STATE: Final = 20 << 20
 _MAX_ITEMS: Final = 64
 """Entries of any one map or list on a stream, the user state aside."""
@@ -84,6 +86,8 @@ class StreamParser:
         kind = yield from self._decrypt(kind)
         if kind == Kind.COMPRESS:
             compressed = yield from self._struct(Compressed)
+            if len(compressed.buf) > MAX_COMPRESSED:
+                raise StreamRefused(f"{len(compressed.buf)} compressed bytes on one stream")
             self._continue_within(inflate(compressed, MAX_STREAM))
             kind = yield from self._kind()
         return (yield from self._message(kind))

@@ -7,6 +7,7 @@ Four activities run side by side (Das, Gupta, Motivala: "SWIM"; Dadgar et al.: "
 
  * Probing. One node after another is pinged. Without an ack in `probe_timeout` some others are asked to ping it (indirect
    ping), and a ping is tried over TCP. Without any answer in the interval, stretched by our own ill health, it is suspect.
+   Failures come together: as long as a suspicion is fresh, those in good health probe faster (our addition).
  * Suspicion. A suspect that does not refute in time is dead. The more nodes agree, the shorter that time.
  * Gossip. Claims leave in the room that other packets have left, and in packets of their own each `gossip_interval`. Every
    claim that changed something here is passed on a limited number of times.
@@ -17,6 +18,7 @@ When a tick comes late, this process stood still and heard nobody; silence then 
 much as the tick is late, and our health gets worse by one.
 """
 
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -44,6 +46,7 @@ from .messages import Ack, Alive, Dead, ErrorReply, IndirectPing, Kind, Message,
 from .packets import Packet, PacketCodec
 from .profile import Profile
 from .security import Protection
+from .strangers import Strangers
 from .streams import PushPull, StreamMessage, StreamParser, StreamRefused, UserMessage, encode_error, encode_push_pull
 from .suspicion import (
     Awareness,
@@ -60,7 +63,16 @@ _SINCE_NACK: Final = 4
 _SINCE_CRC: Final = 5
 """The protocol versions that brought these."""
 
+_NACK_AFTER: Final = 0.8
+"""Share of the probe timeout after which a relay tells that it too hears nothing; at the whole of it, it would be too late
+for whoever asked (Lifeguard, section IV.A)."""
+_HURRY: Final = 5
+_ALARM_INTERVALS: Final = 3
+"""How much faster, and for how many intervals, nodes are probed after somebody was suspected."""
 _MAX_RELAYS: Final = 1024
+_MAX_NAME: Final = 256
+_MAX_META: Final = 512
+"""Bytes; with both at their limit a claim still fits into a packet."""
 _COMPLAINT_INTERVAL: Final = 10.0
 _MAX_NOTES: Final = 100
 
@@ -69,6 +81,7 @@ class Delegate(Protocol):
     """The layer above: gets what SWIM carries for it and what SWIM found out."""
 
     def receive_message(self, data: bytes, source: Address, now: float) -> None: ...
+    def has_messages(self) -> bool: ...
     def take_messages(self, room: int, overhead: int, now: float) -> list[bytes]:
         """Messages to spread, no longer together than `room` when each costs `overhead` more."""
 
@@ -124,20 +137,35 @@ class Exchange:
 
 
 class Served:
-    """A stream that somebody opened to us: bytes in, the reply out, until `finished`."""
+    """A stream that somebody opened to us: bytes in, the reply out, until `finished`. `complain` hears what was wrong."""
 
-    def __init__(self, protection: Protection, answer: Callable[[StreamMessage, float], bytes]) -> None:
+    def __init__(
+        self,
+        protection: Protection,
+        answer: Callable[[StreamMessage, float], bytes],
+        complain: Callable[[str, float], None],
+    ) -> None:
         self.finished = False
+        self._begun = False
         self._parser = StreamParser(protection)
         self._protection = protection
         self._answer = answer
+        self._complain = complain
+
+    def cut_off(self, now: float) -> None:
+        """The connection ended. One that said nothing at all is no fault: somebody looked whether the port is open."""
+        if self._begun and not self.finished:
+            self._complain("the stream ended before its message did", now)
+        self.finished = True
 
     def receive(self, data: bytes, now: float) -> bytes:
         """What to send back; the connection ends with it once `finished`."""
+        self._begun = True
         try:
             message = self._parser.feed(data)
         except StreamRefused as refusal:
             self.finished = True
+            self._complain(str(refusal), now)
             return self._protection.seal_stream(encode_error(str(refusal)))
         if message is None:
             return b""
@@ -180,6 +208,7 @@ class Swim:
         self.members = Members(self.me, rng)
         self.awareness = Awareness(profile.awareness_max_multiplier)
         self.counters: Counter[str] = Counter()
+        self.strangers = Strangers()
         self.leaving = False
         self._profile = profile
         self._protection = protection
@@ -191,16 +220,18 @@ class Swim:
         self._packets: list[Packet] = []
         self._exchanges: list[Exchange] = []
         self._notes: list[str] = []
-        self._complained_at = -_COMPLAINT_INTERVAL
+        self._complained_at: dict[str, float] = {}
         self._seq_no = rng.randrange(1 << 16)
         self._probe: _Probe | None = None
+        self._next_probe: Timer | None = None
+        self._alarmed_until = now
         self._relays: dict[int, Callable[[float], None]] = {}
 
     def start(self, now: float) -> None:
         """Begin to probe, gossip and exchange, each at a random offset so that groups started together spread out."""
         self._broadcast_alive(now)
         self._later(self._rng.random() * self._profile.gossip_interval, self._gossip, now)
-        self._later(self._rng.random() * self._profile.probe_interval, self._probe_next, now)
+        self._schedule_probe(now + self._rng.random() * self._profile.probe_interval)
         self._later(self._rng.random() * self._profile.push_pull_interval, self._exchange_with_someone, now)
 
     def _later(self, delay: float, action: Callable[[float], None], now: float) -> Timer:
@@ -251,13 +282,15 @@ class Swim:
             except MalformedMessage as error:
                 opened.complaints.append(str(error))
         if opened.complaints:
-            self._complain(opened.complaints, source, now)
+            self._complain("packet", source, opened.complaints[0], now)
 
-    def _complain(self, complaints: list[str], source: Address, now: float) -> None:
-        self.counters["bad packets"] += 1
-        if now - self._complained_at >= _COMPLAINT_INTERVAL:
-            self._complained_at = now
-            self.note(f"bad packet: from={source[0]}:{source[1]} error={complaints[0]} total={self.counters['bad packets']}")
+    def _complain(self, kind: str, source: Address, complaint: str, now: float) -> None:
+        """Count what made no sense or was not allowed, and tell of it now and then."""
+        self.counters[f"bad {kind}s"] += 1
+        self.strangers.met(source[0], complaint, now)
+        if now - self._complained_at.get(kind, -math.inf) >= _COMPLAINT_INTERVAL:
+            self._complained_at[kind] = now
+            self.note(f"bad {kind}: from={source[0]}:{source[1]} error={complaint} total={self.counters[f'bad {kind}s']}")
 
     def send_failed(self, destination: Address, now: float) -> None:
         """A packet could not even be sent: a probe to there need not wait before it asks others."""
@@ -267,7 +300,7 @@ class Swim:
 
     def serve(self, source: Address) -> Served:
         """A stream that was accepted."""
-        return Served(self._protection, partial(self._answer, source))
+        return Served(self._protection, partial(self._answer, source), partial(self._complain, "stream", source))
 
     def push_pull(self, destination: Address, *, join: bool, skip_events: bool = False) -> Exchange:
         """An exchange with one node, for the caller to run. `skip_events`: past user events are none of our business."""
@@ -332,6 +365,8 @@ class Swim:
 
     def _gossip(self, now: float) -> None:
         self._later(self._profile.gossip_interval, self._gossip, now)
+        if not len(self._queue) and not self._delegate.has_messages():
+            return
         for node in self.members.sample(self._profile.gossip_nodes, partial(self._hears_gossip, now)):
             messages = self._gossip_for(self._codec.room - COMPOUND_OVERHEAD, now)
             if not messages:
@@ -349,7 +384,7 @@ class Swim:
     def _probe_next(self, now: float) -> None:
         node = self.members.next_to_probe(now, self._profile.gossip_to_the_dead_time)
         if node is None:
-            self._later(self._profile.probe_interval, self._probe_next, now)
+            self._schedule_probe(now + self._profile.probe_interval)
             return
         probe = self._probe = _Probe(node, self._next_seq_no(), now)
         probe.timers = [
@@ -422,7 +457,21 @@ class Swim:
             timer.cancel()
         self._probe = None
         self.awareness.add(awareness)
-        self._timers.at(max(now, probe.sent + self._profile.probe_interval), self._probe_next)
+        self._schedule_probe(max(now, probe.sent + self._probe_pause(now)))
+
+    def _schedule_probe(self, when: float) -> None:
+        self._next_probe = self._timers.at(when, self._probe_next)
+
+    def _probe_pause(self, now: float) -> float:
+        """Failures come together: while there is a fresh suspicion, those who are well look at more nodes."""
+        hurried = now < self._alarmed_until and not self.awareness.score
+        return self._profile.probe_interval / (_HURRY if hurried else 1)
+
+    def _alarm(self, now: float) -> None:
+        self._alarmed_until = now + _ALARM_INTERVALS * self._profile.probe_interval
+        if self._probe is None and self._next_probe is not None and self._next_probe.when > now + self._probe_pause(now):
+            self._next_probe.cancel()
+            self._schedule_probe(now + self._rng.random() * self._probe_pause(now))
 
     # --- packets ---------------------------------------------------------------------------------------------------------
 
@@ -457,21 +506,23 @@ class Swim:
         if len(self._relays) >= _MAX_RELAYS:
             self.counters["refused relays"] += 1
             return
-        seq_no, requester = self._next_seq_no(), _reply_address(request, source)
-        timer = self._later(self._profile.probe_timeout, partial(self._relay_expired, seq_no, request, requester), now)
+        requester, target = _reply_address(request, source), (ip_text(request.target), request.port)
+        seq_no, patience = self._next_seq_no(), self._profile.probe_timeout
+        timers = [self._later(patience, partial(self._forget_relay, seq_no), now)]
+        if request.nack:
+            nack = partial(self._send, Nack(request.seq_no), requester)
+            timers.append(self._later(patience * _NACK_AFTER, nack, now))
 
         def answered(when: float) -> None:
-            timer.cancel()
+            for timer in timers:
+                timer.cancel()
             self._send(Ack(request.seq_no), requester, when)
 
-        ping = Ping(seq_no, request.node, *self._source_fields())
         self._relays[seq_no] = answered
-        self._send(ping, (ip_text(request.target), request.port), now)
+        self._send(Ping(seq_no, request.node, *self._source_fields()), target, now)
 
-    def _relay_expired(self, seq_no: int, request: IndirectPing, requester: Address, now: float) -> None:
+    def _forget_relay(self, seq_no: int, now: float) -> None:
         del self._relays[seq_no]
-        if request.nack:
-            self._send(Nack(request.seq_no), requester, now)
 
     def _handle_ack(self, ack: Ack, now: float) -> None:
         answered = self._relays.pop(ack.seq_no, None)
@@ -495,15 +546,18 @@ class Swim:
         own = claim.node == self.me.name
         if own and self.leaving:
             return
-        _check_versions(claim)
+        _check_claim(claim)
         address = (ip_text(claim.addr), claim.port)
         node = self.members.get(claim.node)
-        verdict = judge_alive(node, claim, own=own) if node is not None else Verdict.ACCEPT
+        verdict = Verdict.ACCEPT
+        if node is not None:
+            verdict = judge_alive(node, claim, own=own, name_is_free=self._name_is_free(node, now))
         if verdict is Verdict.IGNORE:
             return
         refusal = self._delegate.refusal([record_of(claim)])
         if refusal is not None:
             self.counters["refused nodes"] += 1
+            self.strangers.met(address[0], refusal, now)
             self.note(f"ignoring alive message: node={claim.node} reason={refusal}")
         elif node is None:
             self._add(claim, address, now)
@@ -513,6 +567,11 @@ class Swim:
             self._refute(claim.incarnation, now)
         else:
             self._accept_alive(node, claim, address, now)
+
+    def _name_is_free(self, node: Node, now: float) -> bool:
+        if node.state is NodeState.LEFT:
+            return True
+        return node.state is NodeState.DEAD and now - node.changed_at > self._profile.dead_node_reclaim_time
 
     def _add(self, claim: Alive, address: Address, now: float) -> None:
         if not claim.node or not claim.incarnation:
@@ -559,6 +618,7 @@ class Swim:
             now,
         )
         self._time_suspicion(node, node.suspicion)
+        self._alarm(now)
 
     def _time_suspicion(self, node: Node, suspicion: Suspicion) -> None:
         if node.timer is not None:
@@ -617,7 +677,7 @@ class Swim:
             try:
                 self._merge(message, now, join=message.join)
             except StreamRefused as refusal:
-                self.note(f"failed push/pull merge: from={source[0]}:{source[1]} error={refusal}")
+                self._complain("exchange", source, str(refusal), now)
             return self._protection.seal_stream(reply)
         if isinstance(message, Ping) and message.node in ("", self.me.name):
             return self._protection.seal_stream(encode(Ack(message.seq_no)))
@@ -629,14 +689,29 @@ class Swim:
         try:
             self._delegate.receive_message(data, source, now)
         except MalformedMessage as error:
-            self._complain([str(error)], source, now)
+            self._complain("stream", source, str(error), now)
 
     def _merge_reply(self, join: bool, skip_events: bool, reply: StreamMessage, now: float) -> None:
         if isinstance(reply, ErrorReply):
             raise StreamRefused(f"remote error: {reply.error}")
         if not isinstance(reply, PushPull):
             raise StreamRefused(f"{type(reply).__name__} instead of a push/pull")
+        if join:
+            self._check_own_name(reply.nodes, now)
         self._merge(reply, now, join=join, skip_events=skip_events)
+
+    def _check_own_name(self, nodes: list[NodeRecord], now: float) -> None:
+        """Who joins under the name of somebody who lives is not taken in, and should know why. Raises `StreamRefused`."""
+        for record in nodes:
+            if record.name == self.me.name and (ip_text(record.addr), record.port) != self.me.address:
+                if record.state in (NodeState.ALIVE, NodeState.SUSPECT):
+                    holder = f"{ip_text(record.addr)}:{record.port}"
+                    raise StreamRefused(
+                        f"node name '{record.name}' is already in use by the living member at {holder}; give this agent "
+                        "another node_name, or stop the other one: its name is free some time after it left or failed"
+                    )
+                # The others will believe us only when its holder has been dead for long enough.
+                self._later(self._profile.dead_node_reclaim_time + 1, self._broadcast_alive, now)
 
     def _merge(self, remote: PushPull, now: float, *, join: bool, skip_events: bool = False) -> None:
         """Take over what another node knows. Raises `StreamRefused`; of nodes that may not be with us nothing is taken."""
@@ -682,7 +757,9 @@ def _reply_address(request: Ping | IndirectPing, source: Address) -> Address:
     return source
 
 
-def _check_versions(claim: Alive) -> None:
+def _check_claim(claim: Alive) -> None:
+    if len(claim.node.encode()) > _MAX_NAME or len(claim.meta) > _MAX_META:
+        raise MalformedMessage(f"a node with a name of {len(claim.node)} characters and {len(claim.meta)} bytes of meta data")
     if len(claim.vsn) != VSN_SIZE:
         raise MalformedMessage(f"versions of {claim.node} in {len(claim.vsn)} bytes")
     if not 0 < claim.vsn[0] <= claim.vsn[1]:

@@ -74,6 +74,7 @@ _BATCH: Final = 256
 _BEFORE_DEADLINE: Final = 16_384
 _MAX_STREAMS: Final = 128
 _FLUSH_INTERVAL: Final = 0.5
+_REJOIN_INTERVAL: Final = 30.0
 _NOTES_INTERVAL: Final = 10.0
 _NOTES_PER_INTERVAL: Final = 20
 
@@ -114,6 +115,9 @@ class PoolOptions:
     reconnect_timeout: float = 72 * 3600.0
     tombstone_timeout: float = 24 * 3600.0
     leave_propagate_delay: float = 3.0
+    coalesce_period: float = 0.0
+    quiescent_period: float = 0.0
+    """For user events that allow it, see `gossip.coalesce`; Consul leaves them at zero."""
 
 
 class Membership:
@@ -182,6 +186,8 @@ class Membership:
             reconnect_timeout=options.reconnect_timeout,
             tombstone_timeout=options.tombstone_timeout,
             leave_propagate_delay=options.leave_propagate_delay,
+            coalesce_period=options.coalesce_period,
+            quiescent_period=options.quiescent_period,
         )
         return Serf(serf_options, protection, self._rng, time.monotonic())
 
@@ -263,8 +269,15 @@ class Membership:
         return list(dict.fromkeys((str(target[0]), port) for *_, target in found))
 
     async def _rejoin(self, remembered: list[Address]) -> None:
-        """Try those whom an earlier run knew until one answers."""
+        """Try those whom an earlier run knew, again and again as long as we are alone."""
         self._rng.shuffle(remembered)
+        while not await self._rejoin_any(remembered):
+            self._log.warning("none of %d remembered members could be rejoined", len(remembered))
+            await asyncio.sleep(_REJOIN_INTERVAL)
+            if self._running().alive_count() > 1:
+                return
+
+    async def _rejoin_any(self, remembered: list[Address]) -> bool:
         for host, port in remembered:
             exchange = self._running().rejoin((host, port))
             await run_exchange(exchange)
@@ -272,9 +285,9 @@ class Membership:
                 self._log.info("rejoined an earlier group: address=%s:%d", host, port)
                 self._running().joined(time.monotonic())
                 self._react()
-                return
+                return True
             self._log.info("failed to rejoin: address=%s:%d error=%s", host, port, exchange.error)
-        self._log.warning("none of %d remembered members could be rejoined", len(remembered))
+        return False
 
     # --- what the agent asks ---------------------------------------------------------------------------------------------
 
@@ -291,6 +304,14 @@ class Membership:
     def stats(self) -> dict[str, str]:
         """The `serf_lan` section of `consul info`."""
         return self._running().stats()
+
+    def counters(self) -> dict[str, int]:
+        """What went wrong, by kind: bad packets, bad streams, bad exchanges, refused nodes, failed probes, stalls and so on."""
+        return dict(self._running().swim.counters)
+
+    def strangers(self) -> dict[str, str]:
+        """Who spoke to us within the last minute and was not understood or taken in: IP address -> why."""
+        return self._running().swim.strangers.recent(time.monotonic())
 
     def coordinate(self) -> Coordinate:
         return _as_record(self._running().coordinate())
@@ -315,28 +336,31 @@ class Membership:
         self._running().force_leave(name, prune, time.monotonic())
         self._react()
 
-    async def install_key(self, key: bytes) -> KeyResult:
-        """Have all members accept a key."""
-        return await self._ask_about_keys(INSTALL, key)
+    async def install_key(self, key: bytes, *, relay_factor: int = 0) -> KeyResult:
+        """Have all members accept a key. Raises `KeyRefused` for one of a wrong length, before anybody is asked.
 
-    async def use_key(self, key: bytes) -> KeyResult:
+        `relay_factor`: by way of how many other members each answer comes a second time, lest it be lost.
+        """
+        return await self._ask_about_keys(INSTALL, key, relay_factor)
+
+    async def use_key(self, key: bytes, *, relay_factor: int = 0) -> KeyResult:
         """Have all members encrypt with a key."""
-        return await self._ask_about_keys(USE, key)
+        return await self._ask_about_keys(USE, key, relay_factor)
 
-    async def remove_key(self, key: bytes) -> KeyResult:
-        return await self._ask_about_keys(REMOVE, key)
+    async def remove_key(self, key: bytes, *, relay_factor: int = 0) -> KeyResult:
+        return await self._ask_about_keys(REMOVE, key, relay_factor)
 
-    async def list_keys(self) -> KeyResult:
-        return await self._ask_about_keys(LIST, b"")
+    async def list_keys(self, *, relay_factor: int = 0) -> KeyResult:
+        return await self._ask_about_keys(LIST, b"", relay_factor)
 
-    async def _ask_about_keys(self, operation: str, key: bytes) -> KeyResult:
+    async def _ask_about_keys(self, operation: str, key: bytes, relay_factor: int) -> KeyResult:
         answered: asyncio.Future[KeyResult] = asyncio.get_running_loop().create_future()
 
         def finished(result: KeyResult) -> None:
             if not answered.done():
                 answered.set_result(result)
 
-        self._running().key_operation(operation, key, finished, time.monotonic())
+        self._running().key_operation(operation, key, finished, time.monotonic(), relay_factor=relay_factor)
         self._react()
         return await answered
 

@@ -156,6 +156,9 @@ class ServedConnection(asyncio.Protocol):
         self._connections.discard(self)
         if self._expiry is not None:
             self._expiry.cancel()
+        if self._served is not None and not self._served.finished:
+            self._served.cut_off(time.monotonic())
+            self._changed()
 
     def abort(self) -> None:
         if self._transport is not None:
