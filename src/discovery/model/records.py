@@ -22,8 +22,8 @@ SERVICE_MAINTENANCE_PREFIX = "_service_maintenance:"
 CONSUL_SERVICE = "consul"
 
 
-class Record(msgspec.Struct, frozen=True, omit_defaults=True, rename=go_name):
-    """Base of everything that has Go's field names."""
+class Record(msgspec.Struct, frozen=True, omit_defaults=True, rename=go_name, gc=False):
+    """Base of everything that has Go's field names. Records never hold themselves, so the cycle collector may pass them by."""
 
 
 class Node(Record, frozen=True):
@@ -78,6 +78,10 @@ class Upstream(Record, frozen=True):
     mesh_gateway: MeshGateway = always(MeshGateway)
 
 
+NO_MESH_GATEWAY = MeshGateway()
+NO_EXPOSE = Expose()
+
+
 class Proxy(Record, frozen=True):
     destination_service_name: str = ""
     destination_service_id: str = ""
@@ -85,13 +89,17 @@ class Proxy(Record, frozen=True):
     local_service_port: int = 0
     config: dict[str, object] | None = None
     upstreams: list[Upstream] | None = None
-    mesh_gateway: MeshGateway = always(MeshGateway)
-    expose: Expose = always(Expose)
+    mesh_gateway: MeshGateway = always(lambda: NO_MESH_GATEWAY)
+    expose: Expose = always(lambda: NO_EXPOSE)
 
 
 class Connect(Record, frozen=True):
     native: bool = False
     sidecar_service: dict[str, object] | None = None
+
+
+NO_PROXY = Proxy()
+NO_CONNECT = Connect()
 
 
 class NodeService(Record, frozen=True):
@@ -107,8 +115,8 @@ class NodeService(Record, frozen=True):
     port: int = always(int)
     weights: Weights | None = always(nothing)
     enable_tag_override: bool = always(bool)
-    proxy: Proxy = always(Proxy)
-    connect: Connect = always(Connect)
+    proxy: Proxy = always(lambda: NO_PROXY)
+    connect: Connect = always(lambda: NO_CONNECT)
     locally_registered_as_sidecar: bool = False
     create_index: int = always(int)
     modify_index: int = always(int)
@@ -118,6 +126,7 @@ class CheckDefinition(Record, frozen=True):
     """What a check does; the catalog stores and shows it, agents run it."""
 
     interval: Duration | None = None
+    output_max_size: int = 0
     timeout: Duration | None = None
     deregister_critical_service_after: Duration | None = None
     http: str = ""
@@ -127,7 +136,6 @@ class CheckDefinition(Record, frozen=True):
     body: str = ""
     tcp: str = ""
     udp: str = ""
-    output_max_size: int = 0
     script_args: list[str] | None = None
     docker_container_id: str = ""
     shell: str = ""
@@ -136,6 +144,9 @@ class CheckDefinition(Record, frozen=True):
     alias_node: str = ""
     alias_service: str = ""
     ttl: Duration | None = None
+
+
+NO_DEFINITION = CheckDefinition()
 
 
 class HealthCheck(Record, frozen=True):
@@ -149,7 +160,7 @@ class HealthCheck(Record, frozen=True):
     service_name: str = always(str)
     service_tags: list[str] | None = always(new_list)
     type: str = always(str)
-    definition: CheckDefinition = always(CheckDefinition)
+    definition: CheckDefinition = always(lambda: NO_DEFINITION)
     create_index: int = always(int)
     modify_index: int = always(int)
 
@@ -173,8 +184,8 @@ class ServiceNode(Record, frozen=True):
     service_meta: dict[str, str] = always(new_dict)
     service_port: int = always(int)
     service_enable_tag_override: bool = always(bool)
-    service_proxy: Proxy = always(Proxy)
-    service_connect: Connect = always(Connect)
+    service_proxy: Proxy = always(lambda: NO_PROXY)
+    service_connect: Connect = always(lambda: NO_CONNECT)
     create_index: int = always(int)
     modify_index: int = always(int)
 
@@ -201,7 +212,7 @@ class DirEntry(Record, frozen=True):
 
 class ServiceCheckRef(Record, frozen=True):
     id: str = always(str)
-    namespace: str = ""
+    namespace: str = always(str)
 
 
 class Session(Record, frozen=True):
@@ -320,7 +331,15 @@ class RaftServer(Record, frozen=True):
 
 
 def check_type(definition: CheckDefinition) -> str:
-    """The `Type` that Consul shows for a check that the catalog was given with a definition."""
-    if definition.http:
-        return "http"
-    return "tcp" if definition.tcp else ""
+    """The `Type` that Consul shows for a check that the catalog was given with a definition; the first that applies."""
+    runs = bool(definition.interval)
+    types = {
+        "grpc": runs and definition.grpc,
+        "http": runs and definition.http,
+        "ttl": definition.ttl,
+        "tcp": runs and definition.tcp,
+        "alias": definition.alias_node or definition.alias_service,
+        "docker": runs and definition.script_args and definition.docker_container_id,
+        "script": runs and definition.script_args,
+    }
+    return next((name for name, applies in types.items() if applies), "")

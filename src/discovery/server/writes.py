@@ -4,7 +4,6 @@ What needs a clock, chance or the leader's memory is settled here, before the lo
 depends only on the replicated state is checked when the command is applied, in `state`. Texts are Consul's.
 """
 
-import ipaddress
 import uuid
 from collections.abc import Callable
 from typing import Any, Final
@@ -16,6 +15,8 @@ from discovery.model import requests as r
 from discovery.model.duration import Duration, InvalidDuration
 from discovery.model.errors import NotFound, RequestFailed
 from discovery.model.records import SERF_CHECK_ID, HealthCheck, NodeService
+from discovery.state.lookup import check_node_id
+from discovery.state.services import checked_service
 from discovery.state.store import StateStore
 
 KV_OPERATIONS: Final = frozenset({"set", "delete", "delete-cas", "delete-tree", "cas", "lock", "unlock"})
@@ -42,8 +43,7 @@ class WritePolicy:
             raise RequestFailed("Must provide node")
         if not request.address and not request.skip_node_update:
             raise RequestFailed("Must provide address if SkipNodeUpdate is not set")
-        if request.id:
-            _check_node_id(request.id)
+        check_node_id(request.id)
         service = _valid_service(request.service)
         checks = [_valid_check(check, request.node) for check in _all_checks(request)]
         return c.Register(replace(request, token="", service=service, check=None, checks=checks or None))
@@ -141,35 +141,13 @@ def query_not_found() -> NotFound:
     return NotFound("Query not found")
 
 
-def _check_node_id(node_id: str) -> None:
-    if len(node_id) != 36:
-        raise RequestFailed("Bad node ID: uuid string is wrong length")
-    try:
-        uuid.UUID(node_id)
-    except ValueError:
-        raise RequestFailed("Bad node ID: invalid uuid") from None
-
-
 def _valid_service(service: NodeService | None) -> NodeService | None:
-    if service is None:
-        return None
-    if not service.service and service.id:
-        raise RequestFailed("Must provide service name with ID")
-    if service.address and _unspecified(service.address):
-        raise RequestFailed("Invalid service address")
-    return replace(service, id=service.id or service.service)
-
-
-def _unspecified(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address).is_unspecified
-    except ValueError:
-        return False
+    return checked_service(service) if service is not None else None
 
 
 def _all_checks(request: r.RegisterRequest) -> list[HealthCheck]:
     single = [request.check] if request.check is not None else []
-    return single + list(request.checks or [])
+    return list(request.checks or []) + single
 
 
 def _valid_check(check: HealthCheck, node: str) -> HealthCheck:

@@ -8,19 +8,21 @@ from msgspec.structs import replace
 from discovery.model.query import Read
 from discovery.model.records import AutopilotConfig
 
-from .tables import Changes, Table
+from .tables import Changes, Table, Topics
 
-AUTOPILOT: Final = "autopilot"
+AUTOPILOT: Final = ("autopilot",)
+_KEY: Final = "autopilot"
 
 
 class Autopilot:
-    def __init__(self, changes: Changes) -> None:
+    def __init__(self, changes: Changes, topics: Topics) -> None:
         self.table: Table[str, AutopilotConfig] = Table(changes)
         self._changes = changes
+        self._topics = topics
 
     @property
     def _known(self) -> AutopilotConfig | None:
-        return self.table.rows.get(AUTOPILOT)
+        return self.table.rows.get(_KEY)
 
     def set(self, config: AutopilotConfig, *, cas: bool) -> bool:
         """With `cas` only if `config.modify_index` is that of the stored settings; whether it was."""
@@ -29,14 +31,13 @@ class Autopilot:
             return False
         index = self._changes.index
         created = known.create_index if known is not None else index
-        self.table.put(AUTOPILOT, replace(config, create_index=created, modify_index=index))
-        self._changes.topics.append((AUTOPILOT,))
+        self.table.put(_KEY, replace(config, create_index=created, modify_index=index))
+        self._topics.touch(AUTOPILOT)
         return True
 
     def get(self) -> Read[AutopilotConfig | None]:
-        known = self._known
-        return Read(known.modify_index if known is not None else 0, known, ((AUTOPILOT,),))
+        return self._topics.read(self._known, AUTOPILOT)
 
     def load(self, rows: Iterable[AutopilotConfig]) -> None:
         for row in rows:
-            self.table.load({AUTOPILOT: row})
+            self.table.load({_KEY: row})

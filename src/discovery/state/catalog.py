@@ -1,19 +1,24 @@
 """The catalog: nodes, the services on them, the checks on both. This file changes it, `catalog_reads` answers from it.
 
-Nodes go by name, in any case; a node may have an id, which survives a change of name. Every service name has an index of its own:
-it moves with its instances, their checks, the node-level checks of their nodes and the nodes themselves, so that who watches one
-service is not woken for another. Source: Consul's catalog documentation; which write moves what was measured on 1.8.7.
+Nodes go by name, in any case; a node may have an id, which survives a change of name. Every service name is a topic of its own,
+touched with its instances, their checks, the node-level checks of their nodes and the nodes themselves, so that who watches one
+service is not woken for another. Source: Consul's catalog documentation; which write touches what was measured on 1.8.7.
 """
 
 from collections.abc import Iterable
+from sys import intern
 from typing import Final
 
 from msgspec.structs import replace
 
 from discovery.model.errors import RequestFailed
+from discovery.model.query import Topic
 from discovery.model.records import (
     CRITICAL,
     DEFAULT_WEIGHTS,
+    NO_CONNECT,
+    NO_DEFINITION,
+    NO_PROXY,
     SERF_CHECK_ID,
     CheckServiceNode,
     HealthCheck,
@@ -23,81 +28,63 @@ from discovery.model.records import (
 )
 from discovery.model.requests import DeregisterRequest, RegisterRequest
 
+from .catalog_tables import CheckTable, Key, NodeTable, ServiceTable
 from .coordinates import Coordinates
 from .lookup import fold
 from .refusals import explained
-from .services import check_meta, check_service, connect_name
+from .services import check_meta, checked_service, connect_name
 from .sessions import Sessions
-from .tables import Changes, Group, Indexes, Names, Table
+from .tables import Changes, Topics
 
-NODES: Final = "nodes"
-SERVICES: Final = "services"
-CHECKS: Final = "checks"
-EXTINCTION: Final = "service-extinction"
-"""When a service name last lost its last instance."""
+NODES: Final = ("nodes",)
+SERVICES: Final = ("services",)
+"""All instances."""
+SERVICE_NAMES: Final = ("service-names",)
+"""Which services there are, and which tags."""
+CHECKS: Final = ("checks",)
 
-Key = tuple[str, str]
-"""Folded node name, then folded service id or check id."""
-
-
-def service_index(name: str) -> str:
-    """Under which name the index of a service is kept; `name` is folded."""
-    return f"service/{name}"
+ID_START: Final = 2
+"""An id may be cut down to this many characters when a node is looked up by it."""
 
 
-class NodeTable(Table[str, Node]):
-    """Nodes by folded name, and the names by folded id."""
-
-    def __init__(self, changes: Changes) -> None:
-        self.names_of_id: Group[str, str, Node] = Group(lambda _name, node: [fold(node.id)] if node.id else [])
-        self.ids = Names()
-        super().__init__(changes, self.names_of_id)
-
-    def _place(self, key: str, old: Node | None, new: Node | None) -> None:
-        super()._place(key, old, new)
-        was, now = fold(old.id) if old is not None else "", fold(new.id) if new is not None else ""
-        if was != now:
-            if was:
-                self.ids.remove(was)
-            if now:
-                self.ids.add(now)
-
-    def with_id(self, node_id: str) -> Node | None:
-        names = self.names_of_id[fold(node_id)] if node_id else ()
-        return self.rows[min(names)] if names else None
+def node_topic(name_or_id: str) -> Topic:
+    """A node and its services; the name or id is folded, as all names below."""
+    return ("node", name_or_id)
 
 
-class ServiceTable(Table[Key, NodeService]):
-    def __init__(self, changes: Changes) -> None:
-        self.on_node: Group[str, Key, NodeService] = Group(lambda key, _service: [key[0]])
-        self.named: Group[str, Key, NodeService] = Group(lambda _key, service: [fold(service.service)])
-        self.connect: Group[str, Key, NodeService] = Group(_connect_names)
-        super().__init__(changes, self.on_node, self.named, self.connect)
+def node_ids_topic(start: str) -> Topic:
+    """Which nodes have an id that begins with `start`, of `ID_START` characters."""
+    return ("node-ids", start)
 
 
-def _connect_names(_key: Key, service: NodeService) -> list[str]:
-    name = connect_name(service)
-    return [] if name is None else [name]
+def node_checks_topic(node: str) -> Topic:
+    """All checks on a node."""
+    return ("node-checks", node)
 
 
-class CheckTable(Table[Key, HealthCheck]):
-    """`of_instance` has the checks of a service instance under its key, those of a whole node under (node, "")."""
+def state_topic(status: str) -> Topic:
+    """All checks of a status."""
+    return ("state", status)
 
-    def __init__(self, changes: Changes) -> None:
-        self.on_node: Group[str, Key, HealthCheck] = Group(lambda key, _check: [key[0]])
-        self.of_instance: Group[Key, Key, HealthCheck] = Group(lambda key, check: [(key[0], fold(check.service_id))])
-        super().__init__(changes, self.on_node, self.of_instance)
+
+def service_topic(name: str) -> Topic:
+    return ("service", name)
+
+
+def connect_topic(name: str) -> Topic:
+    """The ways into a service through the mesh."""
+    return ("connect", name)
 
 
 class Catalog:
-    def __init__(self, changes: Changes, indexes: Indexes, sessions: Sessions, coordinates: Coordinates) -> None:
+    def __init__(self, changes: Changes, topics: Topics, sessions: Sessions, coordinates: Coordinates) -> None:
         self.nodes = NodeTable(changes)
         self.services = ServiceTable(changes)
         self.checks = CheckTable(changes)
         self.health: dict[str, list[CheckServiceNode]] = {}
         """Answers about whole services by folded name, for as long as nothing of them changes."""
         self._changes = changes
-        self._indexes = indexes
+        self._topics = topics
         self._sessions = sessions
         self._coordinates = coordinates
 
@@ -114,13 +101,12 @@ class Catalog:
 
     def register(self, request: RegisterRequest) -> None:
         """Node, service and checks at once; what is the same already stays untouched."""
-        if request.service is not None:
-            check_service(request.service)
+        service = checked_service(request.service) if request.service is not None else None
         self._register_node(request)
-        if request.service is not None:
+        if service is not None:
             with explained("failed inserting service: "):
-                self.put_service(request.node, request.service)
-        for check in [*([request.check] if request.check is not None else []), *(request.checks or ())]:
+                self.put_service(request.node, service)
+        for check in [*(request.checks or ()), *([request.check] if request.check is not None else [])]:
             self._register_check(request.node, check)
 
     def _register_node(self, request: RegisterRequest) -> None:
@@ -142,7 +128,7 @@ class Catalog:
         if check.node and fold(check.node) != fold(node):
             raise RequestFailed(f'check node "{check.node}" does not match node "{node}"')
         with explained("failed inserting check: ", f' on node "{node}"'):
-            self.put_check(replace(check, node=node))
+            self.put_check(check, node)
 
     def deregister(self, request: DeregisterRequest) -> None:
         if request.service_id:
@@ -172,11 +158,25 @@ class Catalog:
             if node == known:
                 return
             node = replace(node, modify_index=index)
+        self._store_node(node)
+
+    def _store_node(self, node: Node) -> None:
         key = fold(node.node)
+        before = self.nodes.rows.get(key)
         self.nodes.put(key, node)
-        self._touch_node(key)
-        self._changes.topics.append(("node", fold(node.id)))
+        self._topics.touch(NODES, node_topic(key))
+        was, now = fold(before.id) if before is not None else "", fold(node.id)
+        if was and was != now:
+            self._end_id(was)
+        if now:
+            self._topics.touch(node_topic(now))
+        if now and now != was:
+            self._topics.touch(node_ids_topic(now[:ID_START]))
         self._touch_services_of(key)
+
+    def _end_id(self, node_id: str) -> None:
+        self._topics.end(node_topic(node_id))
+        self._topics.touch(node_ids_topic(node_id[:ID_START]))
 
     def _check_name_is_free(self, node: Node, problem: str, *, may_adopt: bool) -> None:
         """A name whose agent is alive belongs to it; one that has no id may be adopted."""
@@ -191,7 +191,8 @@ class Catalog:
     def remove_node(self, name: str) -> None:
         """With all its services, checks, sessions and coordinates. Without effect if there is no such node."""
         key = fold(name)
-        if key not in self.nodes.rows:
+        node = self.nodes.rows.get(key)
+        if node is None:
             return
         for service_key in sorted(self.services.on_node[key]):
             self._remove_service(service_key)
@@ -199,7 +200,11 @@ class Catalog:
             self._remove_check(check_key)
         self._coordinates.forget(key)
         self.nodes.remove(key)
-        self._touch_node(key)
+        self._topics.touch(NODES)
+        self._topics.end(node_topic(key))
+        self._topics.end(node_checks_topic(key))
+        if node.id:
+            self._end_id(fold(node.id))
         self._sessions.end_of_node(key)
 
     # --- services ----------------------------------------------------------------------------------------------------
@@ -214,25 +219,13 @@ class Catalog:
             raise RequestFailed("failed inserting service: object missing primary index")
         known = self.services.rows.get(key)
         index = self._changes.index
-        weights = service.weights or DEFAULT_WEIGHTS
         created, modified = (known.create_index, known.modify_index) if known is not None else (index, index)
-        service = replace(service, weights=weights, create_index=created, modify_index=modified)
+        service = replace(lean_service(service), create_index=created, modify_index=modified)
         if service == known:
             return
-        self.services.put(key, replace(service, modify_index=index))
-        if known is not None:
-            self._leave(known)
-        self._touch_service(key)
-        self._indexes.move(SERVICES)
-        self._changes.topics += [(SERVICES,), ("node", key[0])]
-
-    def _leave(self, service: NodeService) -> None:
-        """An instance is no longer what it was: tell those who looked for it under the names it had."""
-        name = fold(service.service)
-        self._touch_name(name, connect_name(service))
-        if not self.services.named[name]:
-            self._indexes.remove(service_index(name))
-            self._indexes.move(EXTINCTION)
+        names = self.services.names_version
+        self.services.put(key, replace(service, modify_index=index) if modified != index else service)
+        self._service_changed(key[0], names, *((known,) if known is not None else ()), service)
 
     def remove_service(self, node: str, service_id: str) -> None:
         key = (fold(node), fold(service_id))
@@ -242,50 +235,72 @@ class Catalog:
     def _remove_service(self, key: Key) -> None:
         for check_key in sorted(self.checks.of_instance[key]):
             self._remove_check(check_key)
-        self._indexes.move(CHECKS)
+        names = self.services.names_version
         service = self.services.rows[key]
         self.services.remove(key)
-        self._leave(service)
-        self._indexes.move(SERVICES)
-        self._changes.topics += [(SERVICES,), ("node", key[0])]
+        self._service_changed(key[0], names, service)
+
+    def _service_changed(self, node: str, names: int, *versions: NodeService) -> None:
+        """An instance, given as it was and as it is, changed. `names` is the version that the service names had before."""
+        self._topics.touch(SERVICES, node_topic(node))
+        if self.services.names_version != names:
+            self._topics.touch(SERVICE_NAMES)
+        for version in versions:
+            name, connect = fold(version.service), connect_name(version)
+            self.health.pop(name, None)
+            self._touch_name(name)
+            if connect is not None:
+                self._touch_or_end(connect_topic(connect), lives=bool(self.services.connect[connect]))
+
+    def _touch_or_end(self, topic: Topic, *, lives: bool) -> None:
+        if lives:
+            self._topics.touch(topic)
+        else:
+            self._topics.end(topic)
 
     # --- checks ------------------------------------------------------------------------------------------------------
 
-    def put_check(self, check: HealthCheck) -> HealthCheck:
+    def put_check(self, check: HealthCheck, node_name: str) -> HealthCheck:
         """Insert or change a check; sessions that hang on it end if it is critical."""
-        node = self.find_node(check.node)
+        node_key = fold(node_name)
+        node = self.nodes.rows.get(node_key)
         if node is None:
             raise RequestFailed("Missing node registration")
         if not check.check_id:
             raise RequestFailed("failed inserting check: object missing primary index")
-        key = (fold(node.node), fold(check.check_id))
+        key = (node_key, fold(check.check_id))
         known = self.checks.rows.get(key)
-        check = self._completed(check, node)
         index = self._changes.index
         created, modified = (known.create_index, known.modify_index) if known is not None else (index, index)
-        check = replace(check, create_index=created, modify_index=modified)
-        self._indexes.move(CHECKS)
+        check = replace(self._completed(check, node), create_index=created, modify_index=modified)
         if check.status == CRITICAL:
-            self._sessions.end_of_check(*key)
+            self._sessions.end_of_check(key)
         if check == known:
-            return check
-        check = replace(check, modify_index=index)
+            return known
+        if modified != index:
+            check = replace(check, modify_index=index)
         self.checks.put(key, check)
         for version in (known, check):
             if version is not None:
-                self._touch_check(key[0], version)
+                self._touch_check(node_key, version)
         return check
 
     def _completed(self, check: HealthCheck, node: Node) -> HealthCheck:
-        changes: dict[str, object] = {"node": node.node, "status": check.status or CRITICAL}
-        if not check.type:
-            changes["type"] = check_type(check.definition)
+        name, tags = check.service_name, check.service_tags
         if check.service_id:
             service = self.find_service(node.node, check.service_id)
             if service is None:
                 raise RequestFailed("Missing service registration")
-            changes |= {"service_name": service.service, "service_tags": service.tags}
-        return replace(check, **changes)
+            name, tags = service.service, service.tags
+        return replace(
+            check,
+            node=node.node,
+            status=intern(check.status or CRITICAL),
+            type=intern(check.type or check_type(check.definition)),
+            service_name=name,
+            service_tags=tags,
+            definition=NO_DEFINITION if check.definition == NO_DEFINITION else check.definition,
+        )
 
     def remove_check(self, node: str, check_id: str) -> None:
         key = (fold(node), fold(check_id))
@@ -296,45 +311,82 @@ class Catalog:
         check = self.checks.rows[key]
         self.checks.remove(key)
         self._touch_check(key[0], check)
-        self._indexes.move(CHECKS)
-        if not check.service_id:
-            self._indexes.move(SERVICES)
-        self._sessions.end_of_check(*key)
-
-    # --- indexes and watches -----------------------------------------------------------------------------------------
-
-    def _touch_node(self, key: str) -> None:
-        self._indexes.move(NODES)
-        self._changes.topics += [(NODES,), ("node", key)]
+        self._sessions.end_of_check(key)
 
     def _touch_check(self, node: str, check: HealthCheck) -> None:
-        self._changes.topics += [(CHECKS,), ("node-checks", node)]
+        self._topics.touch(CHECKS, node_checks_topic(node), state_topic(check.status))
         if check.service_id:
             self._touch_service((node, fold(check.service_id)))
+            self._touch_name(fold(check.service_name))
         else:
             self._touch_services_of(node)
+
+    def _touch_name(self, name: str) -> None:
+        """Something that goes by the name of a service changed: a check may keep the former name of its instance."""
+        lives = bool(self.services.named[name] or self.checks.of_service[name])
+        self._touch_or_end(service_topic(name), lives=lives)
 
     def _touch_services_of(self, node: str) -> None:
         for key in self.services.on_node[node]:
             self._touch_service(key)
 
     def _touch_service(self, key: Key) -> None:
+        """Something that is told along with an instance changed."""
         service = self.services.rows.get(key)
-        if service is not None:
-            name = fold(service.service)
-            self._indexes.move(service_index(name))
-            self._touch_name(name, connect_name(service))
-
-    def _touch_name(self, name: str, connect: str | None) -> None:
-        if self.services.named[name]:
-            self._indexes.move(service_index(name))
+        if service is None:
+            return
+        name, connect = fold(service.service), connect_name(service)
         self.health.pop(name, None)
-        self._changes.topics.append(("service", name))
+        self._topics.touch(service_topic(name))
         if connect is not None:
-            self._changes.topics.append(("connect", connect))
+            self._topics.touch(connect_topic(connect))
 
-    def load(self, nodes: Iterable[Node], services: Iterable[tuple[str, NodeService]], checks: Iterable[HealthCheck]) -> None:
-        """Take up the rows of a snapshot."""
+    # --- snapshots ---------------------------------------------------------------------------------------------------
+
+    def load_nodes(self, nodes: Iterable[Node]) -> None:
         self.nodes.load({fold(node.node): node for node in nodes})
-        self.services.load({(fold(node), fold(service.id)): service for node, service in services})
-        self.checks.load({(fold(check.node), fold(check.check_id)): check for check in checks})
+
+    def load_services(self, services: Iterable[tuple[str, NodeService]]) -> None:
+        """`ValueError` if a node is missing."""
+        for node_name, service in services:
+            node = self._loaded_node(node_name).node
+            self.services.load({(fold(node), fold(service.id)): lean_service(service)})
+
+    def load_checks(self, checks: Iterable[HealthCheck]) -> None:
+        """`ValueError` if a node is missing."""
+        for check in checks:
+            node = self._loaded_node(check.node).node
+            service = self.find_service(node, check.service_id) if check.service_id else None
+            self.checks.load({(fold(node), fold(check.check_id)): _lean_check(check, node, service)})
+
+    def _loaded_node(self, name: str) -> Node:
+        node = self.find_node(name)
+        if node is None:
+            raise ValueError(f'node "{name}" is missing')
+        return node
+
+
+def lean_service(service: NodeService) -> NodeService:
+    """The same with its usual parts shared, as there may be very many."""
+    weights, proxy, connect = service.weights, service.proxy, service.connect
+    return replace(
+        service,
+        service=intern(service.service),
+        weights=DEFAULT_WEIGHTS if weights is None or weights == DEFAULT_WEIGHTS else weights,
+        proxy=NO_PROXY if proxy == NO_PROXY else proxy,
+        connect=NO_CONNECT if connect == NO_CONNECT else connect,
+    )
+
+
+def _lean_check(check: HealthCheck, node: str, service: NodeService | None) -> HealthCheck:
+    """The same with what it shares with its node and service, and its usual parts."""
+    tags = check.service_tags
+    return replace(
+        check,
+        node=node,
+        status=intern(check.status),
+        type=intern(check.type),
+        service_name=intern(check.service_name),
+        service_tags=service.tags if service is not None and service.tags == tags else tags,
+        definition=NO_DEFINITION if check.definition == NO_DEFINITION else check.definition,
+    )

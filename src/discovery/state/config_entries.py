@@ -4,13 +4,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from discovery.model.errors import RequestFailed
-from discovery.model.query import Read
+from discovery.model.query import Read, Topic
 from discovery.model.requests import ConfigEntryRequest
 
 from .lookup import fold
-from .tables import Changes, Indexes, Table
+from .tables import Changes, Table, Topics
 
-CONFIG_ENTRIES: Final = "config-entries"
+CONFIG_ENTRIES: Final = ("config-entries",)
 
 Entry = Mapping[str, Any]
 """A document with Go's field names."""
@@ -19,13 +19,21 @@ _HTTP_PROTOCOLS: Final = frozenset({"http", "http2", "grpc"})
 _ROUTING_KINDS: Final = frozenset({"service-router", "service-splitter"})
 
 
+def kind_topic(kind: str) -> Topic:
+    return ("config-kind", kind)
+
+
+def entry_topic(kind: str, name: str) -> Topic:
+    return ("config-entry", kind, name)
+
+
 class ConfigEntries:
     """By kind and name."""
 
-    def __init__(self, changes: Changes, indexes: Indexes) -> None:
+    def __init__(self, changes: Changes, topics: Topics) -> None:
         self.table: Table[tuple[str, str], Entry] = Table(changes)
         self._changes = changes
-        self._indexes = indexes
+        self._topics = topics
 
     def apply(self, request: ConfigEntryRequest) -> bool:
         """Whether the condition of `upsert-cas` held; else true."""
@@ -53,16 +61,13 @@ class ConfigEntries:
         document["CreateIndex"] = known["CreateIndex"] if known is not None else index
         document["ModifyIndex"] = index
         self.table.put(key, document)
-        self._touch(key)
+        self._topics.touch(CONFIG_ENTRIES, kind_topic(key[0]), entry_topic(*key))
 
     def _delete(self, key: tuple[str, str]) -> None:
         if key in self.table.rows:
             self.table.remove(key)
-            self._touch(key)
-
-    def _touch(self, key: tuple[str, str]) -> None:
-        self._indexes.move(CONFIG_ENTRIES)
-        self._changes.topics += [(CONFIG_ENTRIES,), ("config-entry", *key)]
+            self._topics.touch(CONFIG_ENTRIES, kind_topic(key[0]))
+            self._topics.end(entry_topic(*key))
 
     def _protocol(self, service: str) -> str:
         """What a service speaks: its own setting, else that of all proxies, else plain TCP."""
@@ -71,13 +76,12 @@ class ConfigEntries:
         return str(own or (common or {}).get("protocol") or "tcp")
 
     def get(self, kind: str, name: str) -> Read[Entry | None]:
-        key = (kind, name)
-        return Read(self._indexes.newest(CONFIG_ENTRIES), self.table.rows.get(key), (("config-entry", *key),))
+        return self._topics.read(self.table.rows.get((kind, name)), entry_topic(kind, name))
 
     def list_kind(self, kind: str) -> Read[list[Entry]]:
         """Those of a kind; all for an empty one."""
         found = [entry for key, entry in sorted(self.table.rows.items(), key=lambda row: row[0]) if kind in ("", key[0])]
-        return Read(self._indexes.newest(CONFIG_ENTRIES), found, ((CONFIG_ENTRIES,),))
+        return self._topics.read(found, kind_topic(kind) if kind else CONFIG_ENTRIES)
 
     def ingress_gateways_of(self, service: str) -> list[str]:
         """Names of the ingress gateways that expose a service; `service` is folded."""
@@ -85,7 +89,11 @@ class ConfigEntries:
         return [name for name, entry in entries if any(fold(given) in (service, "*") for given in _exposed(entry))]
 
     def load(self, rows: Iterable[Entry]) -> None:
-        self.table.load({(entry["Kind"], entry["Name"]): entry for entry in rows})
+        """`ValueError` if an entry lacks what all have."""
+        for entry in rows:
+            if not {"Kind", "Name", "CreateIndex", "ModifyIndex"} <= entry.keys():
+                raise ValueError("an entry is incomplete")
+            self.table.load({(entry["Kind"], entry["Name"]): entry})
 
 
 def _exposed(gateway: Entry) -> Iterable[str]:

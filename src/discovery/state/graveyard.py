@@ -1,68 +1,116 @@
 """Tombstones: what was deleted from the KV store, and when.
 
-A reader of a prefix must see a higher index when a key under it goes. Deleting a key leaves a mark at the key, deleting a tree
-one mark at its prefix. Marks are reaped after a while (`ReapTombstones`); a key that is written again needs its own no longer.
+A reader of a key or a prefix must see a higher index when the key, or one under the prefix, goes. Deleting a key leaves a mark at
+the key, deleting a tree one mark at its prefix. Marks are reaped after a while (`ReapTombstones`); a key that is written again
+needs its own no longer.
 """
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable
 
-from .tables import Changes, Names, Table
+from .lookup import Lengths
+from .ordered import OrderedRows
+from .tables import Changes
 
 
-class Marks(Table[str, int]):
-    """State index by name, with the names in order."""
+class Marks:
+    """State index by name."""
 
     def __init__(self, changes: Changes) -> None:
-        super().__init__(changes)
-        self._names = Names()
+        self.ordered: OrderedRows[int] = OrderedRows()
+        self.rows = self.ordered.rows
+        self._changes = changes
+        self._lengths = Lengths()
+        self._oldest_first: deque[tuple[int, str]] = deque()
+        """Every mark at its index, among others that were taken back or made anew."""
 
-    def _place(self, key: str, old: int | None, new: int | None) -> None:
-        super()._place(key, old, new)
-        if old is None and new is not None:
-            self._names.add(key)
-        elif new is None and old is not None:
-            self._names.remove(key)
+    def put(self, name: str) -> None:
+        """Mark `name` with the index of the present command."""
+        old = self.rows.get(name)
+        index = self._changes.index
+        if self._changes.recording:
+            self._changes.journal.append((self, name, old))
+        self._place(name, old, index)
+        self._oldest_first.append((index, name))
+
+    def remove(self, name: str) -> None:
+        old = self.rows.get(name)
+        if old is not None:
+            if self._changes.recording:
+                self._changes.journal.append((self, name, old))
+            self._place(name, old, None)
+
+    def put_back(self, name: str, index: int | None) -> None:
+        self._place(name, self.rows.get(name), index)
+
+    def _place(self, name: str, old: int | None, new: int | None) -> None:
+        if new is None:
+            self.ordered.remove(name)
+            self._lengths.remove(name)
+            return
+        self.ordered.put(name, new)
+        if old is None:
+            self._lengths.add(name)
 
     def newest_under(self, prefix: str) -> int:
-        if not self.rows:
-            return 0
-        return max(map(self.rows.__getitem__, self._names.under(prefix)), default=0)
+        return max(self.ordered.rows_under(prefix), default=0)
 
     def newest_above(self, name: str) -> int:
         """The newest among the marks whose name `name` starts with."""
-        if not self.rows:
-            return 0
-        return max(self.rows.get(name[:length], 0) for length in range(len(name) + 1))
+        rows = self.rows
+        return max((rows.get(start) or 0 for start in self._lengths.starts_of(name)), default=0) if rows else 0
+
+    def reaches(self, index: int) -> bool:
+        """Whether there is a mark at or below `index`."""
+        queue = self._oldest_first
+        while queue and self.rows.get(queue[0][1]) != queue[0][0]:
+            queue.popleft()
+        return bool(queue) and queue[0][0] <= index
 
     def reap(self, index: int) -> None:
-        for name in [name for name, marked in self.rows.items() if marked <= index]:
-            self.remove(name)
+        while self.reaches(index):
+            self.remove(self._oldest_first.popleft()[1])
+
+    def load(self, marks: Iterable[tuple[str, int]]) -> None:
+        """Take up the marks of a snapshot, ascending by name; `ValueError` if they don't."""
+        added = list(marks)
+        self.ordered.load(added)
+        for name, index in added:
+            self._lengths.add(name)
+            self._oldest_first.append((index, name))
+
+    def loaded(self) -> None:
+        """All of them are there."""
+        self._oldest_first = deque(sorted(self._oldest_first))
 
 
 class Graveyard:
     def __init__(self, changes: Changes) -> None:
-        self._changes = changes
         self.keys = Marks(changes)
         self.trees = Marks(changes)
 
     def bury(self, key: str) -> None:
-        self.keys.put(key, self._changes.index)
+        self.keys.put(key)
 
     def bury_tree(self, prefix: str) -> None:
-        self.trees.put(prefix, self._changes.index)
+        self.trees.put(prefix)
 
     def revive(self, key: str) -> None:
         """The key exists again, at an index above that of its mark."""
-        if key in self.keys.rows:
+        if self.keys.rows:
             self.keys.remove(key)
 
     def newest_of(self, key: str) -> int:
         """When `key` was last deleted, by itself or with a tree; 0: not known."""
-        return max(self.keys.rows.get(key, 0), self.trees.newest_above(key))
+        return max(self.keys.rows.get(key) or 0, self.trees.newest_above(key))
 
     def newest_under(self, prefix: str) -> int:
         """When something under `prefix` was last deleted, by itself or with a tree within or around it; 0: not known."""
         return max(self.keys.newest_under(prefix), self.trees.newest_under(prefix), self.trees.newest_above(prefix))
+
+    def loaded(self) -> None:
+        self.keys.loaded()
+        self.trees.loaded()
 
     def reap(self, index: int) -> None:
         self.keys.reap(index)
@@ -70,8 +118,4 @@ class Graveyard:
 
     def reaches(self, index: int) -> bool:
         """Whether there is a mark at or below `index`."""
-        return any(marked <= index for marks in (self.keys, self.trees) for marked in marks.rows.values())
-
-    def load(self, keys: Mapping[str, int], trees: Mapping[str, int]) -> None:
-        self.keys.load(keys)
-        self.trees.load(trees)
+        return self.keys.reaches(index) or self.trees.reaches(index)

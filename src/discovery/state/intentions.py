@@ -11,15 +11,15 @@ import msgspec
 from msgspec.structs import replace
 
 from discovery.model.errors import RequestFailed
-from discovery.model.query import Read
+from discovery.model.query import Read, Topic
 from discovery.model.records import Intention
 from discovery.model.requests import IntentionRequest
 
 from .lookup import require_uuid
 from .refusals import several_errors
-from .tables import Changes, Group, Indexes, Table
+from .tables import Changes, Group, Table, Topics
 
-INTENTIONS: Final = "intentions"
+INTENTIONS: Final = ("intentions",)
 WILDCARD: Final = "*"
 
 _NAMESPACE: Final = "default"
@@ -30,16 +30,20 @@ _PRECEDENCE: Final = {(True, True): 9, (False, True): 8, (True, False): 6, (Fals
 Pair = tuple[str, str, str, str]
 
 
+def intention_topic(intention_id: str) -> Topic:
+    return ("intention", intention_id)
+
+
 def _pair(intention: Intention) -> Pair:
     return (intention.destination_ns, intention.destination_name, intention.source_ns, intention.source_name)
 
 
 class Intentions:
-    def __init__(self, changes: Changes, indexes: Indexes) -> None:
+    def __init__(self, changes: Changes, topics: Topics) -> None:
         self._of_pair: Group[Pair, str, Intention] = Group(lambda _id, intention: [_pair(intention)])
         self.table: Table[str, Intention] = Table(changes, self._of_pair)
         self._changes = changes
-        self._indexes = indexes
+        self._topics = topics
 
     # --- writes ------------------------------------------------------------------------------------------------------
 
@@ -48,15 +52,13 @@ class Intentions:
         if intention is None:
             raise RequestFailed("Must provide an intention")
         if request.op == "delete":
-            self._known(intention.id, "delete")
-            self.table.remove(intention.id)
+            self._remove(self._known(intention.id, "delete"))
         elif request.op == "create":
             self._put(intention, None)
         elif request.op == "update":
             self._put(intention, self._known(intention.id, "modify"))
         else:
             raise RequestFailed(f"Unknown intention operation: {request.op}")
-        self._touch(intention.id)
         return intention.id
 
     def _known(self, intention_id: str, verb: str) -> Intention:
@@ -82,23 +84,25 @@ class Intentions:
             modify_index=index,
         )
         self.table.put(intention.id, stored)
+        self._topics.touch(INTENTIONS, intention_topic(intention.id))
 
-    def _touch(self, intention_id: str) -> None:
-        self._indexes.move(INTENTIONS)
-        self._changes.topics += [(INTENTIONS,), ("intention", intention_id)]
+    def _remove(self, intention: Intention) -> None:
+        self.table.remove(intention.id)
+        self._topics.touch(INTENTIONS)
+        self._topics.end(intention_topic(intention.id))
 
     # --- reads -------------------------------------------------------------------------------------------------------
 
     def get(self, intention_id: str) -> Read[Intention | None]:
-        return Read(self._indexes.newest(INTENTIONS), self.table.rows.get(intention_id), (("intention", intention_id),))
+        return self._topics.read(self.table.rows.get(intention_id), intention_topic(intention_id))
 
     def list_all(self) -> Read[list[Intention]]:
-        return Read(self._indexes.newest(INTENTIONS), self._ordered(self.table.rows.values()), ((INTENTIONS,),))
+        return self._topics.read(self._ordered(self.table.rows.values()), INTENTIONS)
 
     def match(self, by: str, names: Sequence[str]) -> Read[list[list[Intention]]]:
         """For each name those that apply to it as `source` or `destination`, the deciding ones first."""
         matches = [self._ordered(row for row in self.table.rows.values() if _side(row, by) in (name, WILDCARD)) for name in names]
-        return Read(self._indexes.newest(INTENTIONS), matches, ((INTENTIONS,),))
+        return self._topics.read(matches, INTENTIONS)
 
     def allows(self, source: str, destination: str) -> bool | None:
         """What the most precise matching one says; None: none matches."""

@@ -1,12 +1,13 @@
 """The KV store: entries, locks held by sessions, tombstones.
 
 A write of what is already there changes nothing, not even an index. A lock is an entry that names a session; it binds only those
-who ask for the lock: plain writes and deletes go through. Source: Consul's KV and session documentation, edges as of 1.8.7.
+who ask for the lock: plain writes and deletes go through. Source: Consul's KV and session documentation, edges as of 1.8.7; the
+index of what is not there is that of its deletion, not the newest of all keys.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import attrgetter
-from typing import Final
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -16,30 +17,65 @@ from discovery.model.query import Read
 from discovery.model.records import DirEntry, Session
 
 from .graveyard import Graveyard
-from .lookup import require_uuid
-from .tables import Changes, Indexes, Names, after_prefix
+from .lookup import Lengths, fold, require_uuid
+from .ordered import OrderedRows, after_prefix
+from .tables import NEVER, Changes
 from .watches import KEY, PREFIX
 
-KV_INDEX: Final = "kvs"
 _modify_index: Final = attrgetter("modify_index")
+
+
+class PrefixIndexes:
+    """The newest change under prefixes that were asked for, kept until it can't be told from a single write any more."""
+
+    _MOST: Final = 1024
+
+    def __init__(self) -> None:
+        self._known: dict[str, int] = {}
+        self._lengths = Lengths()
+
+    def get(self, prefix: str) -> int | None:
+        return self._known.get(prefix)
+
+    def keep(self, prefix: str, index: int) -> None:
+        if len(self._known) >= self._MOST:
+            self.forget()
+        if prefix not in self._known:
+            self._lengths.add(prefix)
+        self._known[prefix] = index
+
+    def changed(self, key: str, index: int) -> None:
+        """`key` was written or deleted at `index`, the highest so far."""
+        known = self._known
+        if known:
+            for start in self._lengths.starts_of(key):
+                if start in known:
+                    known[start] = index
+
+    def forget(self) -> None:
+        if self._known:
+            self._known.clear()
+            self._lengths = Lengths()
 
 
 class KVStore:
     """`sessions` are those that may hold locks."""
 
-    def __init__(self, changes: Changes, indexes: Indexes, sessions: Mapping[str, Session]) -> None:
-        self.rows: dict[str, DirEntry] = {}
-        self._names = Names()
-        self._locks: dict[str, dict[str, None]] = {}
-        self._changes = changes
-        self._indexes = indexes
-        self._sessions = sessions
+    def __init__(self, changes: Changes, sessions: Mapping[str, Session]) -> None:
+        self.ordered: OrderedRows[DirEntry] = OrderedRows()
+        self.rows = self.ordered.rows
+        self.newest = NEVER
+        """Index of the newest change to any key."""
         self.graveyard = Graveyard(changes)
-        self._operations: Final = {
-            "set": lambda c: self.set(c.key, c.value, c.flags) is not None,
-            "cas": lambda c: self.cas(c.key, c.value, c.flags, c.index) is not None,
-            "lock": lambda c: self.lock(c.key, c.value, c.flags, c.session) is not None,
-            "unlock": lambda c: self.unlock(c.key, c.value, c.flags, c.session) is not None,
+        self._locks: dict[str, dict[str, None]] = {}
+        self._prefixes = PrefixIndexes()
+        self._changes = changes
+        self._sessions = sessions
+        self._operations: Final[dict[str, Callable[[KV], Any]]] = {
+            "set": lambda c: self.set(c.key, c.value, c.flags),
+            "cas": lambda c: self.cas(c.key, c.value, c.flags, c.index),
+            "lock": lambda c: self.lock(c.key, c.value, c.flags, c.session),
+            "unlock": lambda c: self.unlock(c.key, c.value, c.flags, c.session),
             "delete": lambda c: self.delete(c.key),
             "delete-cas": lambda c: self.delete_cas(c.key, c.index),
             "delete-tree": lambda c: self.delete_tree(c.key),
@@ -52,16 +88,19 @@ class KVStore:
         operation = self._operations.get(command.op)
         if operation is None:
             raise RequestFailed(f"Invalid KVS operation '{command.op}'")
-        return operation(command)
+        return bool(operation(command))
 
     def set(self, key: str, value: bytes | None, flags: int) -> DirEntry:
         """A plain write keeps the lock's holder but forgets how often it was taken."""
         old = self.rows.get(key)
+        index = self._changes.index
         if old is None:
-            return self._write(None, DirEntry(0, key, flags, value, "", self._changes.index, self._changes.index))
-        if old.value == value and old.flags == flags and old.lock_index == 0:
+            new = DirEntry(0, key, flags, value, "", index, index)
+        elif old.value == value and old.flags == flags and old.lock_index == 0:
             return old
-        return self._write(old, DirEntry(0, key, flags, value, old.session, old.create_index, self._changes.index))
+        else:
+            new = DirEntry(0, old.key, flags, value, old.session, old.create_index, index)
+        return self._write(old, new)
 
     def cas(self, key: str, value: bytes | None, flags: int, index: int) -> DirEntry | None:
         """Write if the entry's modify index is `index` (0: if there is no entry); None if it is not."""
@@ -75,6 +114,7 @@ class KVStore:
         if not session:
             raise RequestFailed("missing session")
         require_uuid(session, "session")
+        session = fold(session)
         if session not in self._sessions:
             raise RequestFailed(f'invalid session "{session}"')
         old = self.rows.get(key)
@@ -84,23 +124,23 @@ class KVStore:
         if old.session and old.session != session:
             return None
         taken = old.lock_index if old.session else old.lock_index + 1
-        return self._replace(old, DirEntry(taken, key, flags, value, session, old.create_index, now))
+        return self._replace(old, DirEntry(taken, old.key, flags, value, session, old.create_index, now))
 
     def unlock(self, key: str, value: bytes | None, flags: int, session: str) -> DirEntry | None:
         """Write and give the lock back; None if `session` does not hold it."""
         if not session:
             raise RequestFailed("missing session")
         old = self.rows.get(key)
-        if old is None or old.session != session:
+        if old is None or old.session != fold(session):
             return None
-        return self._replace(old, DirEntry(old.lock_index, key, flags, value, "", old.create_index, self._changes.index))
+        return self._replace(old, DirEntry(old.lock_index, old.key, flags, value, "", old.create_index, self._changes.index))
 
     def delete(self, key: str) -> bool:
         old = self.rows.get(key)
         if old is not None:
-            self._remove(old)
+            self._note(key, old)
+            self._place(key, old, None)
             self.graveyard.bury(key)
-            self._indexes.move(KV_INDEX)
         return True
 
     def delete_cas(self, key: str, index: int) -> bool:
@@ -110,12 +150,14 @@ class KVStore:
         return self.delete(key)
 
     def delete_tree(self, prefix: str) -> bool:
-        names = list(self._names.under(prefix))
-        for key in names:
-            self._remove(self.rows[key])
-        if names:
+        gone = self.ordered.remove_under(prefix)
+        for old in gone:
+            self._note(old.key, old)
+            if old.session:
+                self._move_lock(old.key, old.session, "")
+        if gone:
             self.graveyard.bury_tree(prefix)
-            self._indexes.move(KV_INDEX)
+            self._prefixes.forget()
         return True
 
     def end_session(self, session: Session) -> None:
@@ -124,12 +166,14 @@ class KVStore:
             if session.behavior == "delete":
                 self.delete(key)
             else:
-                self._write(self.rows[key], replace(self.rows[key], session="", modify_index=self._changes.index))
+                old = self.rows[key]
+                self._write(old, replace(old, session="", modify_index=self._changes.index))
             if session.lock_delay > 0:
                 self._changes.released.append((key, session.lock_delay))
 
     def reap(self, index: int) -> None:
         self.graveyard.reap(index)
+        self._prefixes.forget()
 
     def _replace(self, old: DirEntry, new: DirEntry) -> DirEntry:
         """Write `new` unless it says what `old` does."""
@@ -138,30 +182,37 @@ class KVStore:
 
     def _write(self, old: DirEntry | None, new: DirEntry) -> DirEntry:
         key = new.key
-        self._changes.journal.append((self, key, old))
-        self._changes.keys.append(key)
+        self._note(key, old)
         self._place(key, old, new)
         if old is None:
             self.graveyard.revive(key)
-        self._indexes.move(KV_INDEX)
         return new
 
-    def _remove(self, old: DirEntry) -> None:
-        self._changes.journal.append((self, old.key, old))
-        self._changes.keys.append(old.key)
-        self._place(old.key, old, None)
+    def _note(self, key: str, old: DirEntry | None) -> None:
+        """`key`, which was `old`, changes with the present command."""
+        changes = self._changes
+        index = changes.index
+        if changes.recording:
+            changes.journal.append((self, key, old))
+            if self.newest != index:
+                changes.journal.append((self, None, self.newest))
+        changes.keys.append(key)
+        self.newest = index
+        self._prefixes.changed(key, index)
 
-    def put_back(self, key: str, row: DirEntry | None) -> None:
-        self._place(key, self.rows.get(key), row)
+    def put_back(self, key: str | None, row: Any) -> None:
+        """Undo a change of `key`, or of the newest index for None."""
+        self._prefixes.forget()
+        if key is None:
+            self.newest = row
+        else:
+            self._place(key, self.rows.get(key), row)
 
     def _place(self, key: str, old: DirEntry | None, new: DirEntry | None) -> None:
         if new is None:
-            del self.rows[key]
-            self._names.remove(key)
+            self.ordered.remove(key)
         else:
-            self.rows[key] = new
-            if old is None:
-                self._names.add(key)
+            self.ordered.put(key, new)
         was, now = old.session if old is not None else "", new.session if new is not None else ""
         if was != now:
             self._move_lock(key, was, now)
@@ -175,31 +226,23 @@ class KVStore:
             self._locks.setdefault(now, {})[key] = None
 
     def load(self, entries: Iterable[DirEntry]) -> None:
-        """Take up the entries of a snapshot."""
-        self.rows = {entry.key: entry for entry in entries}
-        self._names = Names(self.rows)
-        for entry in self.rows.values():
+        """Take up entries of a snapshot, ascending by key; `ValueError` if they don't."""
+        loaded = list(entries)
+        self.ordered.load((entry.key, entry) for entry in loaded)
+        for entry in loaded:
             if entry.session:
                 self._move_lock(entry.key, "", entry.session)
 
     # --- reads -------------------------------------------------------------------------------------------------------
 
-    @property
-    def newest(self) -> int:
-        """Index of the newest change to any key."""
-        return self._indexes.newest(KV_INDEX)
-
-    def names(self) -> list[str]:
-        return list(self._names)
-
     def get(self, key: str) -> Read[DirEntry | None]:
         entry = self.rows.get(key)
         if entry is not None:
             return Read(entry.modify_index, entry, ((KEY, key),))
-        return Read(self.graveyard.newest_of(key) or self.newest, None, ((KEY, key),))
+        return Read(self.graveyard.newest_of(key) or NEVER, None, ((KEY, key),))
 
     def entries(self, prefix: str) -> list[DirEntry]:
-        return list(map(self.rows.__getitem__, self._names.under(prefix)))
+        return self.ordered.rows_under(prefix)
 
     def list_under(self, prefix: str) -> Read[list[DirEntry]]:
         entries = self.entries(prefix)
@@ -207,20 +250,25 @@ class KVStore:
 
     def keys(self, prefix: str, separator: str) -> Read[list[str]]:
         """The names under `prefix`, each cut after the first `separator` that follows the prefix."""
-        names = list(self._cut(prefix, separator)) if separator else list(self._names.under(prefix))
-        return Read(self._index_under(prefix, self.entries(prefix) if prefix else ()), names, ((PREFIX, prefix),))
+        names = list(self._cut(prefix, separator) if separator else self.ordered.under(prefix))
+        return Read(self._index_under(prefix, None), names, ((PREFIX, prefix),))
 
     def _cut(self, prefix: str, separator: str) -> Iterator[str]:
-        name = self._names.first_from(prefix)
+        name = self.ordered.first_from(prefix)
         while name is not None and name.startswith(prefix):
             at = name.find(separator, len(prefix))
             cut = name if at < 0 else name[: at + len(separator)]
             yield cut
             start = cut + "\0" if at < 0 else after_prefix(cut)
-            name = self._names.first_from(start) if start is not None else None
+            name = self.ordered.first_from(start) if start is not None else None
 
-    def _index_under(self, prefix: str, entries: Iterable[DirEntry]) -> int:
+    def _index_under(self, prefix: str, entries: Iterable[DirEntry] | None) -> int:
+        """The newest change under `prefix`, deletions included; `entries` are those under it, where they are at hand."""
         if not prefix:
             return self.newest
-        newest = max(map(_modify_index, entries), default=0)
-        return max(newest, self.graveyard.newest_under(prefix)) or self.newest
+        index = self._prefixes.get(prefix)
+        if index is None:
+            entries = self.entries(prefix) if entries is None else entries
+            index = max(max(map(_modify_index, entries), default=NEVER), self.graveyard.newest_under(prefix))
+            self._prefixes.keep(prefix, index)
+        return index

@@ -7,18 +7,22 @@ from typing import Final
 from msgspec.structs import replace
 
 from discovery.model.errors import RequestFailed
-from discovery.model.query import Read
+from discovery.model.query import Read, Topic
 from discovery.model.records import PreparedQuery, Session
 from discovery.model.requests import PreparedQueryRequest
 
 from .lookup import fold, require_uuid
 from .refusals import explained
-from .tables import Changes, Group, Indexes, Table
+from .tables import Changes, Group, Table, Topics
 from .templates import check_template, is_template, render
 
-QUERIES: Final = "prepared-queries"
+QUERIES: Final = ("prepared-queries",)
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+def query_topic(query_id: str) -> Topic:
+    return ("prepared-query", query_id)
 
 
 def _names(_id: str, query: PreparedQuery) -> list[str]:
@@ -32,13 +36,13 @@ def _prefixes(_id: str, query: PreparedQuery) -> list[str]:
 class Queries:
     """`sessions` are those that a query may be bound to."""
 
-    def __init__(self, changes: Changes, indexes: Indexes, sessions: Mapping[str, Session]) -> None:
+    def __init__(self, changes: Changes, topics: Topics, sessions: Mapping[str, Session]) -> None:
         self._named = Group(_names)
         self._templates = Group(_prefixes)
         self._of_session: Group[str, str, PreparedQuery] = Group(lambda _id, query: [query.session] if query.session else [])
         self.table: Table[str, PreparedQuery] = Table(changes, self._named, self._templates, self._of_session)
         self._changes = changes
-        self._indexes = indexes
+        self._topics = topics
         self._sessions = sessions
 
     # --- writes ------------------------------------------------------------------------------------------------------
@@ -68,7 +72,7 @@ class Queries:
         index = self._changes.index
         created = known.create_index if known is not None else index
         self.table.put(query.id, replace(query, create_index=created, modify_index=index))
-        self._touch(query.id)
+        self._topics.touch(QUERIES, query_topic(query.id))
 
     def _check_name(self, query: PreparedQuery) -> None:
         """A query can be asked for by id or by name, so no name may stand for two things."""
@@ -83,29 +87,27 @@ class Queries:
     def _remove(self, query_id: str) -> None:
         if query_id in self.table.rows:
             self.table.remove(query_id)
-            self._touch(query_id)
+            self._topics.touch(QUERIES)
+            self._topics.end(query_topic(query_id))
 
     def end_session(self, session: Session) -> None:
         """Queries that were bound to the session go with it."""
         for query_id in sorted(self._of_session[session.id]):
             self._remove(query_id)
 
-    def _touch(self, query_id: str) -> None:
-        self._indexes.move(QUERIES)
-        self._changes.topics += [(QUERIES,), ("prepared-query", query_id)]
-
     # --- reads -------------------------------------------------------------------------------------------------------
 
     def get(self, query_id: str) -> Read[PreparedQuery | None]:
-        return Read(self._indexes.newest(QUERIES), self.table.rows.get(query_id), (("prepared-query", query_id),))
+        query_id = fold(query_id)
+        return self._topics.read(self.table.rows.get(query_id), query_topic(query_id))
 
     def list_all(self) -> Read[list[PreparedQuery]]:
         found = [self.table.rows[query_id] for query_id in sorted(self.table.rows)]
-        return Read(self._indexes.newest(QUERIES), found, ((QUERIES,),))
+        return self._topics.read(found, QUERIES)
 
     def resolve(self, id_or_name: str, segment: str) -> Read[PreparedQuery | None]:
         """The query of that id, else of that name, else the template with the longest prefix of it, filled in."""
-        return Read(self._indexes.newest(QUERIES), self._resolved(id_or_name, segment), ((QUERIES,),))
+        return self._topics.read(self._resolved(id_or_name, segment), QUERIES)
 
     def _resolved(self, id_or_name: str, segment: str) -> PreparedQuery | None:
         by_id = self.table.rows.get(fold(id_or_name))
@@ -121,11 +123,8 @@ class Queries:
         named = self._named[name]
         if named:
             return self.table.rows[min(named)]
-        for length in range(len(name), -1, -1):
-            templates = self._templates[name[:length]]
-            if templates:
-                return self.table.rows[min(templates)]
-        return None
+        prefix = max((prefix for prefix in self._templates if name.startswith(prefix)), key=len, default=None)
+        return None if prefix is None else self.table.rows[min(self._templates[prefix])]
 
     def load(self, rows: Iterable[PreparedQuery]) -> None:
         self.table.load({row.id: row for row in rows})

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from msgspec.structs import replace
+
 from discovery.model.errors import RequestFailed
 from discovery.model.records import DEFAULT_WEIGHTS, Node, NodeService, ServiceNode
 
@@ -27,16 +29,20 @@ def connect_name(service: NodeService) -> str | None:
     return fold(service.service) if service.connect.native else None
 
 
-def is_wildcard_address(address: str) -> bool:
+def _is_wildcard_address(address: str) -> bool:
     """Addresses that one can listen on but not connect to."""
     return address in ("0.0.0.0", "::", "[::]")
 
 
-def check_service(service: NodeService) -> None:
-    """Refuse what is no service, with the texts of Consul's endpoint."""
+def checked_service(service: NodeService) -> NodeService:
+    """The service as the catalog takes it, its name for an id if it has none; what is no service is refused."""
     problems = list(_problems(service))
     if problems:
         raise RequestFailed(several_errors(problems))
+    require_name(service)
+    if _is_wildcard_address(service.address):
+        raise RequestFailed("Invalid service address")
+    return service if service.id else replace(service, id=service.service)
 
 
 def _problems(service: NodeService) -> Iterator[str]:
@@ -45,12 +51,15 @@ def _problems(service: NodeService) -> Iterator[str]:
     destination = service.proxy.destination_service_name
     if not destination.strip():
         yield "Proxy.DestinationServiceName must be non-empty for Connect proxy services"
-    if destination == "*":
-        yield "Proxy.DestinationServiceName must not be a wildcard for Connect proxy services"
     if not service.port:
         yield "Port must be set for a Connect proxy"
     if service.connect.native:
         yield "A Proxy cannot also be Connect Native, only typical services"
+
+
+def require_name(service: NodeService) -> None:
+    if service.id and not service.service:
+        raise RequestFailed("Must provide service name with ID")
 
 
 def check_meta(meta: Mapping[str, str] | None) -> None:

@@ -10,17 +10,25 @@ from typing import Final, Protocol
 from msgspec.structs import replace
 
 from discovery.model.errors import RequestFailed
-from discovery.model.query import Read
+from discovery.model.query import Read, Topic
 from discovery.model.records import CRITICAL, HealthCheck, Node, Session
 from discovery.model.requests import SessionRequest
 
 from .lookup import fold, require_uuid
-from .tables import Changes, Group, Indexes, Table
+from .tables import Changes, Group, Table, Topics
 
-SESSIONS: Final = "sessions"
+SESSIONS: Final = ("sessions",)
 
 CheckKey = tuple[str, str]
 """Folded names of a node and a check on it."""
+
+
+def session_topic(session_id: str) -> Topic:
+    return ("session", session_id)
+
+
+def sessions_of(node: str) -> Topic:
+    return ("node-sessions", fold(node))
 
 
 class Health(Protocol):
@@ -60,11 +68,11 @@ class Sessions:
     """`on_end` lets go of what an ended session held."""
 
     def __init__(
-        self, changes: Changes, indexes: Indexes, table: SessionTable, on_end: Iterable[Callable[[Session], None]]
+        self, changes: Changes, topics: Topics, table: SessionTable, on_end: Iterable[Callable[[Session], None]]
     ) -> None:
         self.table = table
         self._changes = changes
-        self._indexes = indexes
+        self._topics = topics
         self._on_end = tuple(on_end)
 
     # --- writes ------------------------------------------------------------------------------------------------------
@@ -74,7 +82,7 @@ class Sessions:
             return self.create(request.session, health)
         if request.op == "destroy":
             require_uuid(request.session.id, "session")
-            self.end(request.session.id)
+            self.end(fold(request.session.id))
             return request.session.id
         raise RequestFailed(f"Invalid session operation '{request.op}'")
 
@@ -91,7 +99,7 @@ class Sessions:
                 raise RequestFailed(f"Check '{check_id}' is in critical state")
         index = self._changes.index
         self.table.put(session.id, replace(session, create_index=index, modify_index=index))
-        self._touch(session)
+        self._topics.touch(SESSIONS, session_topic(session.id), sessions_of(session.node))
         return session.id
 
     def end(self, session_id: str) -> None:
@@ -100,34 +108,34 @@ class Sessions:
         if session is None:
             return
         self.table.remove(session_id)
-        self._touch(session)
+        self._topics.touch(SESSIONS, sessions_of(session.node))
+        self._topics.end(session_topic(session_id))
         for let_go in self._on_end:
             let_go(session)
 
     def end_of_node(self, node: str) -> None:
-        for session_id in sorted(self.table.of_node[fold(node)]):
+        """`node` is folded; it is gone."""
+        for session_id in sorted(self.table.of_node[node]):
             self.end(session_id)
+        if sessions_of(node) in self._topics.live.rows:
+            self._topics.end(sessions_of(node))
 
-    def end_of_check(self, node: str, check_id: str) -> None:
-        for session_id in sorted(self.table.of_check[(fold(node), fold(check_id))]):
+    def end_of_check(self, key: CheckKey) -> None:
+        for session_id in sorted(self.table.of_check[key]):
             self.end(session_id)
-
-    def _touch(self, session: Session) -> None:
-        self._indexes.move(SESSIONS)
-        self._changes.topics += [(SESSIONS,), ("session", session.id), ("node-sessions", fold(session.node))]
 
     # --- reads -------------------------------------------------------------------------------------------------------
 
     def get(self, session_id: str) -> Read[Session | None]:
         require_uuid(session_id, "session")
-        return Read(self._indexes.newest(SESSIONS), self.table.rows.get(session_id), (("session", session_id),))
+        session_id = fold(session_id)
+        return self._topics.read(self.table.rows.get(session_id), session_topic(session_id))
 
     def list_all(self) -> Read[list[Session]]:
-        return Read(self._indexes.newest(SESSIONS), self._rows(self.table.rows), ((SESSIONS,),))
+        return self._topics.read(self._rows(self.table.rows), SESSIONS)
 
     def of_node(self, node: str) -> Read[list[Session]]:
-        found = self._rows(self.table.of_node[fold(node)])
-        return Read(self._indexes.newest(SESSIONS), found, (("node-sessions", fold(node)),))
+        return self._topics.read(self._rows(self.table.of_node[fold(node)]), sessions_of(node))
 
     def with_ttl(self) -> list[Session]:
         return self._rows(self.table.with_ttl[True])

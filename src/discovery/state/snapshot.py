@@ -8,6 +8,7 @@ Sections and their rows have a fixed order: servers with the same history write 
 
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from heapq import merge
 from typing import Any, Final
 
 import msgspec
@@ -30,6 +31,8 @@ FORMAT: Final = 1
 _FRAME: Final = struct.Struct(">IB")
 _FRAME_BYTES: Final = 256 * 1024
 _FRAME_ROWS: Final = 500
+_MAX_FRAME: Final = 64 * 1024 * 1024
+"""Bytes; a longer frame can't have been written here."""
 _HEADER: Final = 0
 _FOOTER: Final = 255
 
@@ -50,19 +53,26 @@ class Footer(msgspec.Struct, frozen=True):
     rows: int
 
 
-class IndexRow(msgspec.Struct, frozen=True):
-    """State index by name: of a table, a service, a tombstone."""
+class IndexRow(msgspec.Struct, frozen=True, gc=False):
+    """State index of a tombstone, by key or prefix."""
 
     name: str
     index: int
 
 
-class ServiceRow(msgspec.Struct, frozen=True):
+class TopicRow(msgspec.Struct, frozen=True, gc=False):
+    """State index of a topic."""
+
+    topic: tuple[str, ...]
+    index: int
+
+
+class ServiceRow(msgspec.Struct, frozen=True, gc=False):
     node: str
     service: NodeService
 
 
-class RestoreRow(msgspec.Struct, frozen=True):
+class RestoreRow(msgspec.Struct, frozen=True, gc=False):
     """A piece of a restore that was going on; see `model.commands.RestoreChunk`."""
 
     restore_id: str
@@ -70,7 +80,7 @@ class RestoreRow(msgspec.Struct, frozen=True):
 
 
 SECTIONS: Final[Mapping[int, tuple[str, Any]]] = {
-    1: ("indexes", IndexRow),
+    1: ("topics", TopicRow),
     2: ("kv", DirEntry),
     3: ("key_tombstones", IndexRow),
     4: ("tree_tombstones", IndexRow),
@@ -84,6 +94,7 @@ SECTIONS: Final[Mapping[int, tuple[str, Any]]] = {
     12: ("intentions", Intention),
     13: ("autopilot", AutopilotConfig),
     14: ("restore", RestoreRow),
+    15: ("gone_topics", TopicRow),
 }
 """Section number -> name and row type."""
 
@@ -135,6 +146,8 @@ def _slices(rows: Iterable[Any]) -> Iterator[list[Any]]:
         batch.append(row)
         if type(row) is DirEntry and row.value is not None:
             size += len(row.value)
+        elif type(row) is RestoreRow:
+            size += len(row.data)
         if len(batch) >= _FRAME_ROWS or size >= _FRAME_BYTES:
             yield batch
             batch, size = [], 0
@@ -142,60 +155,77 @@ def _slices(rows: Iterable[Any]) -> Iterator[list[Any]]:
         yield batch
 
 
-class Contents(msgspec.Struct):
-    """What a snapshot says."""
-
-    index: int
-    rows: dict[str, list[Any]]
+_SORTED_AT_ONCE: Final = 4096
 
 
-def read(chunks: Iterable[bytes]) -> Contents:
-    """Read a whole snapshot, however its bytes are cut; raises `InvalidSnapshot`."""
-    try:
-        return _read(_frames(chunks))
-    except msgspec.MsgspecError as error:
-        raise InvalidSnapshot(str(error)) from None
+def in_order(keys: Iterable[Any]) -> Iterator[Any]:
+    """Sorted, but never many in one go: sorting keeps all other threads from running."""
+    every = list(keys)
+    parts = [sorted(every[start : start + _SORTED_AT_ONCE]) for start in range(0, len(every), _SORTED_AT_ONCE)]
+    return iter(parts[0]) if len(parts) == 1 else merge(*parts)
 
 
-def _read(frames: Iterator[tuple[int, bytes]]) -> Contents:
-    section, body = next(frames, (_FOOTER, b""))
-    if section != _HEADER:
-        raise InvalidSnapshot("it has no header")
-    header = _header.decode(body)
-    if header.format != FORMAT:
-        raise InvalidSnapshot(f"format {header.format} is unknown, {FORMAT} is known")
-    contents = Contents(header.index, {name: [] for name, _ in SECTIONS.values()})
-    for section, body in frames:
-        if section == _FOOTER:
-            _check_end(_footer.decode(body), contents, frames)
-            return contents
-        if section not in SECTIONS:
-            raise InvalidSnapshot(f"section {section} is unknown")
-        contents.rows[SECTIONS[section][0]] += _decoders[section].decode(body)
-    raise InvalidSnapshot("it ends too early")
+class Reader:
+    """Takes a snapshot in pieces cut anywhere, and hands on its rows as they come.
 
+    `take` gets the name of a section and some of its rows; it may raise `InvalidSnapshot`.
+    """
 
-def _check_end(footer: Footer, contents: Contents, frames: Iterator[tuple[int, bytes]]) -> None:
-    count = sum(map(len, contents.rows.values()))
-    if count != footer.rows:
-        raise InvalidSnapshot(f"it has {count} rows instead of {footer.rows}")
-    if next(frames, None) is not None:
-        raise InvalidSnapshot("it goes on after its end")
+    def __init__(self, take: Callable[[str, list[Any]], None]) -> None:
+        self._take = take
+        self._pending = bytearray()
+        self._index: int | None = None
+        self._count = 0
+        self._ended = False
 
-
-def _frames(chunks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Put frames together from pieces of any size."""
-    pending = bytearray()
-    for chunk in chunks:
-        pending += chunk
+    def feed(self, piece: bytes) -> None:
+        """Raises `InvalidSnapshot`, after which nothing more may be fed."""
+        self._pending += piece
         start = 0
-        while len(pending) - start >= _FRAME.size:
-            size, section = _FRAME.unpack_from(pending, start)
+        while len(self._pending) - start >= _FRAME.size:
+            size, section = _FRAME.unpack_from(self._pending, start)
+            if size > _MAX_FRAME or (self._index is None and section != _HEADER):
+                raise InvalidSnapshot("it has no header" if self._index is None else f"a part of it claims {size} bytes")
             end = start + _FRAME.size + size
-            if end > len(pending):
+            if end > len(self._pending):
                 break
-            yield section, bytes(pending[start + _FRAME.size : end])
+            self._frame(section, bytes(memoryview(self._pending)[start + _FRAME.size : end]))
             start = end
-        del pending[:start]
-    if pending:
-        raise InvalidSnapshot("it ends within a frame")
+        del self._pending[:start]
+
+    def finish(self) -> int:
+        """The state index, once all pieces were fed; raises `InvalidSnapshot` if they are not a whole snapshot."""
+        if self._pending:
+            raise InvalidSnapshot("it ends within a frame")
+        if self._index is None or not self._ended:
+            raise InvalidSnapshot("it ends too early" if self._index is not None else "it has no header")
+        return self._index
+
+    def _frame(self, section: int, body: bytes) -> None:
+        if self._ended:
+            raise InvalidSnapshot("it goes on after its end")
+        try:
+            if section == _HEADER:
+                self._start(_header.decode(body))
+            elif section == _FOOTER:
+                self._end(_footer.decode(body))
+            elif section not in SECTIONS:
+                raise InvalidSnapshot(f"section {section} is unknown")
+            else:
+                rows = _decoders[section].decode(body)
+                self._count += len(rows)
+                self._take(SECTIONS[section][0], rows)
+        except msgspec.MsgspecError as error:
+            raise InvalidSnapshot(str(error)) from None
+
+    def _start(self, header: Header) -> None:
+        if self._index is not None:
+            raise InvalidSnapshot("it begins twice")
+        if header.format != FORMAT:
+            raise InvalidSnapshot(f"format {header.format} is unknown, {FORMAT} is known")
+        self._index = header.index
+
+    def _end(self, footer: Footer) -> None:
+        if self._count != footer.rows:
+            raise InvalidSnapshot(f"it has {self._count} rows instead of {footer.rows}")
+        self._ended = True

@@ -8,6 +8,8 @@ answer is and which topics would change it. All of it runs on one thread.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from discovery.model import commands as c
 from discovery.model.errors import RequestFailed
 from discovery.model.query import Read
@@ -27,11 +29,11 @@ from discovery.model.requests import NodeInfo, NodeServiceList, NodeServices, Tx
 
 from .catalog_reads import MetaFilters
 from .config_entries import Entry
-from .snapshot import RestoreRow, Snapshot, read
+from .snapshot import InvalidSnapshot, RestoreRow, Snapshot
 from .tables import Changes
 from .txn import Txn
 from .watches import Watches
-from .world import World
+from .world import Loading, World
 
 Result = None | bool | str | TxnResponse | RequestFailed
 
@@ -44,21 +46,23 @@ class StateStore:
         """State index: how many commands were applied."""
         self.watches = Watches()
         self._changes = Changes()
-        self._restore_id = ""
-        self._restore_pieces: list[bytes] = []
-        self._world = World(self._changes)
-        self._handlers: Final[Mapping[type, Callable[[Any], Result]]] = {
-            c.KV: lambda command: self._world.kv.apply(command),
-            c.Register: lambda command: self._world.catalog.register(command.request),
-            c.Deregister: lambda command: self._world.catalog.deregister(command.request),
-            c.SessionChange: lambda command: self._world.sessions.apply(command.request, self._world.catalog),
+        self._restore: _Restore | None = None
+        self._use(World(self._changes))
+
+    def _use(self, world: World) -> None:
+        self._world = world
+        self._apply_kv = world.kv.apply
+        self._handlers: Mapping[type, Callable[[Any], Result]] = {
+            c.Register: lambda command: world.catalog.register(command.request),
+            c.Deregister: lambda command: world.catalog.deregister(command.request),
+            c.SessionChange: lambda command: world.sessions.apply(command.request, world.catalog),
             c.Txn: self._apply_txn,
-            c.PreparedQueryChange: lambda command: self._world.queries.apply(command.request),
-            c.ConfigEntryChange: lambda command: self._world.config_entries.apply(command.request),
-            c.IntentionChange: lambda command: self._world.intentions.apply(command.request),
-            c.CoordinateBatch: lambda command: self._world.coordinates.update(command.updates, self._world.catalog.nodes.rows),
-            c.AutopilotChange: lambda command: self._world.autopilot.set(command.config, cas=command.cas),
-            c.ReapTombstones: lambda command: self._world.kv.reap(command.index),
+            c.PreparedQueryChange: lambda command: world.queries.apply(command.request),
+            c.ConfigEntryChange: lambda command: world.config_entries.apply(command.request),
+            c.IntentionChange: lambda command: world.intentions.apply(command.request),
+            c.CoordinateBatch: lambda command: world.coordinates.update(command.updates, world.catalog.nodes.rows),
+            c.AutopilotChange: lambda command: world.autopilot.set(command.config, cas=command.cas),
+            c.ReapTombstones: lambda command: world.reap(command.index),
             c.RestoreChunk: self._apply_restore,
         }
 
@@ -66,15 +70,20 @@ class StateStore:
 
     def apply(self, commands: Sequence[c.Command]) -> list[Result]:
         """Apply a block. Any exception but the refusals it returns means that this server must stop."""
-        changes, handlers = self._changes, self._handlers
+        changes = self._changes
         results: list[Result] = []
         for command in commands:
             self.index += 1
-            changes.begin(self.index)
             try:
-                results.append(handlers[type(command)](command))
+                if type(command) is c.KV:
+                    changes.index, changes.recording = self.index, False
+                    results.append(self._apply_kv(command))
+                else:
+                    changes.begin(self.index)
+                    results.append(self._handlers[type(command)](command))
             except RequestFailed as refusal:
-                changes.undo()
+                if changes.recording:
+                    changes.undo()
                 results.append(refusal)
         self._wake()
         return results
@@ -110,7 +119,7 @@ class StateStore:
 
     def has_tombstones(self, index: int) -> bool:
         """Whether `ReapTombstones(index)` would have anything to do."""
-        return self._world.kv.graveyard.reaches(index)
+        return self._world.has_ended(index)
 
     def session_get(self, session_id: str) -> Read[Session | None]:
         return self._world.sessions.get(session_id)
@@ -226,34 +235,65 @@ class StateStore:
     # --- snapshots ---------------------------------------------------------------------------------------------------
 
     def capture(self) -> Snapshot:
-        """The state as it is now, at the cost of a shallow copy."""
-        return self._world.capture(self.index, [RestoreRow(self._restore_id, piece) for piece in self._restore_pieces])
+        """The state as it is now, at next to no cost."""
+        restore = self._restore
+        pieces = [RestoreRow(restore.restore_id, piece) for piece in restore.pieces] if restore is not None else []
+        return self._world.capture(self.index, pieces)
 
     def restore(self, chunks: Iterable[bytes]) -> None:
         """Take over a snapshot, index and all; raises `InvalidSnapshot` and changes nothing if it is not whole."""
-        contents = read(chunks)
-        world = World(self._changes, contents)
-        self.index = contents.index
-        self._take_over(world)
-        for row in contents.rows["restore"]:
-            self._restore_id = row.restore_id
-            self._restore_pieces.append(row.data)
+        self.adopt(self.read(chunks))
+
+    def read(self, chunks: Iterable[bytes]) -> "Loaded":
+        """Read a snapshot without taking it over; another thread may do so. Raises `InvalidSnapshot`."""
+        loading = Loading(self._changes)
+        for chunk in chunks:
+            loading.feed(chunk)
+        return Loaded(loading.finish(), loading)
+
+    def adopt(self, loaded: "Loaded") -> None:
+        """Take over what `read` has read."""
+        self._take_over(loaded.loading.world)
+        self.index = loaded.index
+        for row in loaded.loading.restore:
+            self._add_piece(row.restore_id, row.data)
 
     def _take_over(self, world: World) -> None:
-        self._world = world
-        self._restore_id, self._restore_pieces = "", []
+        self._use(world)
+        self._restore = None
         self._changes.journal.clear()
         self.watches.fire_all()
 
+    def _add_piece(self, restore_id: str, piece: bytes) -> Loading:
+        if self._restore is None or self._restore.restore_id != restore_id:
+            self._restore = _Restore(restore_id, [], Loading(self._changes))
+        self._restore.pieces.append(piece)
+        self._restore.loading.feed(piece)
+        return self._restore.loading
+
     def _apply_restore(self, command: c.RestoreChunk) -> None:
-        """Collect the pieces of a restore; with the last one the state is replaced, and the index goes on from the higher one."""
-        if command.restore_id != self._restore_id:
-            self._restore_id, self._restore_pieces = command.restore_id, []
-        self._restore_pieces.append(command.data)
-        if not command.last:
-            return
-        pieces = self._restore_pieces
-        self._restore_id, self._restore_pieces = "", []
-        contents = read(pieces)
-        self._take_over(World(self._changes, contents))
-        self.index = max(self.index, contents.index)
+        """Take in a piece of a restore; with the last one the state is replaced, and the index goes on from the higher one."""
+        try:
+            loading = self._add_piece(command.restore_id, command.data)
+            index = loading.finish() if command.last else None
+        except InvalidSnapshot:
+            self._restore = None
+            raise
+        if index is not None:
+            self._take_over(loading.world)
+            self.index = max(self.index, index)
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """A snapshot that was read: its state index, and the state."""
+
+    index: int
+    loading: Loading
+
+
+class _Restore(msgspec.Struct, frozen=True):
+    """A restore that is going on."""
+
+    restore_id: str
+    pieces: list[bytes]
+    loading: Loading

@@ -1,19 +1,18 @@
 """Tables of immutable rows whose changes can be undone.
 
 A command is atomic: what it did up to a refusal is taken back. Every change of a row notes the row that was there before; undoing
-puts those rows back in reverse order. Whatever is derived from rows (groups, orders) follows the rows in both directions.
+puts those rows back in reverse order. Whatever is derived from rows (groups, counts) follows the rows in both directions.
 """
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from sortedcontainers import SortedList
-
-from discovery.model.query import Topic
+from discovery.model.query import Read, Topic
 
 K = TypeVar("K", bound=Hashable)
 R = TypeVar("R")
 G = TypeVar("G", bound=Hashable)
+T = TypeVar("T")
 
 
 class Undoable(Protocol):
@@ -24,12 +23,14 @@ class Undoable(Protocol):
 class Changes:
     """What the command being applied has done so far, and whom the block being applied will wake."""
 
-    __slots__ = ("_marks", "index", "journal", "keys", "released", "topics")
+    __slots__ = ("_marks", "index", "journal", "keys", "recording", "released", "topics")
 
     def __init__(self) -> None:
         self.index = 0
         """State index of the command."""
         self.journal: list[tuple[Undoable, Any, Any]] = []
+        self.recording = True
+        """Whether the command may have to be undone: a single operation on a key refuses before it changes anything."""
         self.topics: list[Topic] = []
         self.keys: list[str] = []
         """KV keys that changed."""
@@ -39,6 +40,7 @@ class Changes:
 
     def begin(self, index: int) -> None:
         self.index = index
+        self.recording = True
         self.journal.clear()
         self._marks = (len(self.topics), len(self.keys), len(self.released))
 
@@ -51,19 +53,25 @@ class Changes:
         del self.topics[topics:], self.keys[keys:], self.released[released:]
 
 
-_NO_KEYS: Final[frozenset[Any]] = frozenset()
+_NO_KEYS: Final[tuple[Any, ...]] = ()
+_FEW: Final = 8
+"""Up to this many keys a tuple takes much less memory than a dict, and hardly more time."""
 
 
 class Group(Generic[G, K, R]):
-    """The keys of the rows that have something in common. Their order means nothing."""
+    """The keys of the rows that have something in common. Their order means nothing.
 
-    def __init__(self, of: Callable[[K, R], Iterable[G]]) -> None:
+    `by_key`: what is common follows from the key alone, so that a change of the row moves nothing.
+    """
+
+    def __init__(self, of: Callable[[K, R], Iterable[G]], *, by_key: bool = False) -> None:
         self._of = of
-        self._keys: dict[G, dict[K, None]] = {}
+        self.by_key = by_key
+        self._keys: dict[G, tuple[K, ...] | dict[K, None]] = {}
 
     def __getitem__(self, common: G) -> Collection[K]:
-        keys: Collection[K] = self._keys.get(common, _NO_KEYS)
-        return keys
+        members: Collection[K] = self._keys.get(common, _NO_KEYS)
+        return members
 
     def __iter__(self) -> Iterator[G]:
         return iter(self._keys)
@@ -77,12 +85,29 @@ class Group(Generic[G, K, R]):
         if was == now:
             return
         for common in was:
-            members = self._keys[common]
-            members.pop(key, None)
-            if not members:
-                del self._keys[common]
+            self._take(common, key)
         for common in now:
-            self._keys.setdefault(common, {})[key] = None
+            self._add(common, key)
+
+    def _add(self, common: G, key: K) -> None:
+        members = self._keys.get(common)
+        if members is None:
+            self._keys[common] = (key,)
+        elif type(members) is dict:
+            members[key] = None
+        elif len(members) < _FEW:
+            self._keys[common] = (*members, key) if key not in members else members
+        else:
+            self._keys[common] = dict.fromkeys((*members, key))
+
+    def _take(self, common: G, key: K) -> None:
+        members = self._keys[common]
+        if type(members) is dict:
+            members.pop(key, None)
+        else:
+            members = self._keys[common] = tuple(member for member in members if member != key)
+        if not members:
+            del self._keys[common]
 
 
 class Table(Generic[K, R]):
@@ -92,6 +117,7 @@ class Table(Generic[K, R]):
         self.rows: dict[K, R] = {}
         self._changes = changes
         self._groups = groups
+        self._moving = tuple(group for group in groups if not group.by_key)
 
     def put(self, key: K, row: R) -> None:
         old = self.rows.get(key)
@@ -117,56 +143,58 @@ class Table(Generic[K, R]):
             self.rows[key] = new
         elif old is not None:
             del self.rows[key]
-        for group in self._groups:
+        groups = self._groups if old is None or new is None else self._moving
+        for group in groups:
             group.follow(key, old, new)
 
 
-class Indexes(Table[str, int]):
-    """The state index of the newest change to each table and to each service."""
+class Topics:
+    """When each part of the state last changed.
 
-    def move(self, name: str) -> None:
-        """`name` changes with the present command."""
-        if self.rows.get(name) != self._changes.index:
-            self.put(name, self._changes.index)
+    The index of a read is that of its topics, and the same topics wake whoever waits for it: an answer has a higher index exactly
+    when its watchers were woken. What is gone keeps the index of its end until the end is reaped, so that who looked away
+    meanwhile still learns of it; then it is as if it had never been.
+    """
 
-    def newest(self, *names: str) -> int:
-        return max(self.rows.get(name, 0) for name in names)
+    def __init__(self, changes: Changes) -> None:
+        self.live: Table[Topic, int] = Table(changes)
+        self.gone: Table[Topic, int] = Table(changes)
+        self._changes = changes
+
+    def touch(self, *topics: Topic) -> None:
+        """They change with the present command."""
+        index, live = self._changes.index, self.live.rows
+        for topic in topics:
+            if live.get(topic) == index:
+                continue
+            self.live.put(topic, index)
+            self._changes.topics.append(topic)
+            if topic in self.gone.rows:
+                self.gone.remove(topic)
+
+    def end(self, topic: Topic) -> None:
+        """What `topic` is about is gone as of the present command."""
+        self.live.remove(topic)
+        self.gone.put(topic, self._changes.index)
+        self._changes.topics.append(topic)
+
+    def newest(self, *topics: Topic) -> int:
+        """The index of the newest change to any of them, at least `NEVER`."""
+        live, gone = self.live.rows, self.gone.rows
+        return max([NEVER, *(live.get(topic) or gone.get(topic, NEVER) for topic in topics)])
+
+    def read(self, value: T, *topics: Topic) -> Read[T]:
+        """`value` as what depends on `topics`."""
+        return Read(self.newest(*topics), value, topics)
+
+    def reaches(self, index: int) -> bool:
+        """Whether anything ended at or below `index`."""
+        return any(ended <= index for ended in self.gone.rows.values())
+
+    def reap(self, index: int) -> None:
+        for topic in [topic for topic, ended in self.gone.rows.items() if ended <= index]:
+            self.gone.remove(topic)
 
 
-class Names:
-    """Names in bytewise order; Python orders text by code point, which is the order of its UTF-8 bytes."""
-
-    def __init__(self, names: Iterable[str] = ()) -> None:
-        self._sorted = SortedList(names)
-
-    def __len__(self) -> int:
-        return len(self._sorted)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._sorted)
-
-    def add(self, name: str) -> None:
-        self._sorted.add(name)
-
-    def remove(self, name: str) -> None:
-        self._sorted.remove(name)
-
-    def under(self, prefix: str) -> Iterator[str]:
-        """Those that start with `prefix`, in order."""
-        if not prefix:
-            return iter(self._sorted)
-        names: Iterator[str] = self._sorted.irange(prefix, after_prefix(prefix), inclusive=(True, False))
-        return names
-
-    def first_from(self, start: str) -> str | None:
-        """The first that is not below `start`."""
-        return next(self._sorted.irange(start), None)
-
-
-_LAST_CODE_POINT: Final = chr(0x10FFFF)
-
-
-def after_prefix(prefix: str) -> str | None:
-    """The smallest text above all that start with `prefix`; None if there is none."""
-    stem = prefix.rstrip(_LAST_CODE_POINT)
-    return stem[:-1] + chr(ord(stem[-1]) + 1) if stem else None
+NEVER: Final = 1
+"""The index of what has never changed: 0 would make a blocking query not block."""

@@ -25,7 +25,8 @@ from discovery.model.requests import (
 
 from .catalog import Catalog
 from .kv import KVStore
-from .services import check_service, is_wildcard_address
+from .lookup import check_node_id
+from .services import checked_service, require_name
 
 R = TypeVar("R", Node, NodeService, HealthCheck)
 T = TypeVar("T")
@@ -142,7 +143,7 @@ class Txn(msgspec.Struct, frozen=True):
         return _held(self.catalog.find_node(node.node), f'node "{node.node}" doesn\'t exist')
 
     def _service(self, op: TxnServiceOp) -> list[NodeService]:
-        given = replace(op.service, id=op.service.id or op.service.service)
+        given = op.service if op.verb == "get" else replace(op.service, id=op.service.id or op.service.service)
         known = self.catalog.find_service(op.node, given.id)
         if op.verb == "get":
             return [_held(known, f'service "{given.id}" on node "{op.node}" doesn\'t exist')]
@@ -155,7 +156,7 @@ class Txn(msgspec.Struct, frozen=True):
         return _write(op.verb, "Service", given, known, problem, put, lambda: self.catalog.remove_service(op.node, given.id))
 
     def _check(self, op: TxnCheckOp) -> list[HealthCheck]:
-        given = replace(op.check, check_id=op.check.check_id or op.check.name)
+        given = op.check if op.verb == "get" else replace(op.check, check_id=op.check.check_id or op.check.name)
         known = self.catalog.find_check(given.node, given.check_id)
         if op.verb == "get":
             return [_held(known, f'check "{given.check_id}" on node "{given.node}" doesn\'t exist')]
@@ -166,7 +167,7 @@ class Txn(msgspec.Struct, frozen=True):
             given,
             known,
             problem,
-            self.catalog.put_check,
+            lambda check: self.catalog.put_check(check, check.node),
             lambda: self.catalog.remove_check(given.node, given.check_id),
         )
 
@@ -211,19 +212,14 @@ def _check(op: TxnOp) -> Sequence[TxnResult]:
     """What Consul refuses before it tries anything."""
     if op.kv is not None:
         _require(bool(op.kv.dir_ent.key) or op.kv.verb == "delete-tree", "Must provide key")
-    elif op.node is not None:
-        _require(bool(op.node.node.node) or op.node.verb == "get", "Must provide node")
+    elif op.node is not None and op.node.verb != "get":
+        _require(bool(op.node.node.node), "Must provide node")
+        check_node_id(op.node.node.id)
+    elif op.service is not None and op.service.verb in ("set", "cas"):
+        checked_service(op.service.service)
     elif op.service is not None and op.service.verb != "get":
-        _check_service_op(op.service.service)
+        require_name(op.service.service)
     return ()
-
-
-def _check_service_op(service: NodeService) -> None:
-    if service.id and not service.service:
-        raise RequestFailed("Must provide service name with ID")
-    if is_wildcard_address(service.address):
-        raise RequestFailed("Invalid service address")
-    check_service(service)
 
 
 def _require(condition: bool, problem: str) -> None:

@@ -7,10 +7,13 @@ more, whether or not it was cancelled. A touched key finds the prefixes above it
 """
 
 import weakref
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from discovery.model.query import Topic
+
+from .lookup import Lengths
 
 KEY: Final = "kv"
 PREFIX: Final = "kv-prefix"
@@ -59,8 +62,9 @@ class Watch:
         self._callbacks.append(callback)
 
     def notify(self) -> None:
-        callbacks, self._callbacks = self._callbacks, []
-        self._armed.discard(self)
+        """One of the signals has fired."""
+        callbacks = self._callbacks
+        self.cancel()
         for callback in callbacks:
             callback()
 
@@ -126,35 +130,54 @@ class _Register:
         if found is not None:
             found.fire()
 
+    def fire_those(self, names: Sequence[str | Topic]) -> None:
+        """Fire the signals of `names`, at a cost that the shorter of the two lists sets."""
+        if len(names) <= len(self._entries):
+            for name in names:
+                if name in self._entries:
+                    self.fire(name)
+        elif self._entries:
+            touched = set(names)
+            for name in [name for name in self.names() if name in touched]:
+                self.fire(name)
+
     def names(self) -> list[str | Topic]:
         return list(self._entries)
 
-    def __bool__(self) -> bool:
-        return bool(self._entries)
+    def __len__(self) -> int:
+        return len(self._entries)
 
 
 class _Prefixes(_Register):
-    """Also counts the lengths of the watched prefixes."""
+    """Also knows how long the watched prefixes are."""
 
-    __slots__ = ("lengths",)
+    __slots__ = ("_lengths",)
 
     def __init__(self) -> None:
         super().__init__()
-        self.lengths: dict[int, int] = {}
+        self._lengths = Lengths()
 
     def added(self, name: str | Topic) -> None:
-        self.lengths[len(name)] = self.lengths.get(len(name), 0) + 1
+        self._lengths.add(str(name))
 
     def removed(self, name: str | Topic) -> None:
-        left = self.lengths.pop(len(name)) - 1
-        if left:
-            self.lengths[len(name)] = left
+        self._lengths.remove(str(name))
 
-    def fire_above(self, key: str) -> None:
-        size = len(key)
-        for length in list(self.lengths):
-            if length <= size:
-                self.fire(key[:length])
+    def of(self, keys: Sequence[str]) -> Iterable[str | Topic]:
+        """The watched prefixes of `keys`, and perhaps names that nobody watches."""
+        if len(keys) <= _FEW_KEYS + len(self):
+            return {start: None for key in keys for start in self._lengths.starts_of(key)}
+        names = sorted(keys)
+        return [prefix for prefix in self.names() if _has_prefix(names, str(prefix))]
+
+
+_FEW_KEYS: Final = 1000
+
+
+def _has_prefix(names: Sequence[str], prefix: str) -> bool:
+    """Whether one of `names`, which are sorted, starts with `prefix`."""
+    at = bisect_left(names, prefix)
+    return at < len(names) and names[at].startswith(prefix)
 
 
 class Watches:
@@ -177,17 +200,13 @@ class Watches:
             return self._prefixes.signal(topic[1])
         return self._topics.signal(topic)
 
-    def fire(self, topics: Iterable[Topic], keys: Iterable[str]) -> None:
+    def fire(self, topics: Sequence[Topic], keys: Sequence[str]) -> None:
         """Wake whoever watches one of `topics`, one of the KV `keys` or a prefix of one."""
-        if self._keys:
-            for key in keys:
-                self._keys.fire(key)
-        if self._prefixes:
-            for key in keys:
-                self._prefixes.fire_above(key)
-        if self._topics:
-            for topic in topics:
-                self._topics.fire(topic)
+        self._keys.fire_those(keys)
+        self._topics.fire_those(topics)
+        if keys and len(self._prefixes):
+            for prefix in self._prefixes.of(keys):
+                self._prefixes.fire(prefix)
 
     def fire_all(self) -> None:
         for register in (self._keys, self._prefixes, self._topics):
@@ -197,4 +216,4 @@ class Watches:
     @property
     def active(self) -> int:
         """How many topics are watched."""
-        return sum(len(register.names()) for register in (self._keys, self._prefixes, self._topics))
+        return sum(len(register) for register in (self._keys, self._prefixes, self._topics))
