@@ -49,7 +49,10 @@ class StoredQuery(msgspec.Struct):
 
 
 class FakeCatalog:
-    """Answers DNS's methods for each datacenter in `datacenters`. `failure` is raised instead, `last_contact` is nanoseconds."""
+    """Answers DNS's methods for each datacenter in `datacenters`. `failure` is raised instead, `last_contact` is nanoseconds.
+
+    Blocking queries wait for any change; `blocked` tells how many do, and `silent` has them wait without end.
+    """
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
@@ -63,6 +66,10 @@ class FakeCatalog:
         self.last_contact = 0
         self.watches: list[FakeWatch] = []
         self.gate: asyncio.Event | None = None
+        self.index = 1
+        self.blocked = 0
+        self.silent = False
+        self._news = asyncio.Event()
 
     # --- filling -----------------------------------------------------------------------------------------------------
 
@@ -104,6 +111,9 @@ class FakeCatalog:
         self.changed()
 
     def changed(self) -> None:
+        self.index += 1
+        self._news.set()
+        self._news = asyncio.Event()
         for watch in self.watches:
             watch.fired = True
         self.watches.clear()
@@ -120,17 +130,29 @@ class FakeCatalog:
         self.asked.append((method, request))
         if self.gate is not None:
             await self.gate.wait()
+        if request.min_query_index >= self.index:
+            await self._block(request.max_query_time / 1e9)
         if self.failure is not None:
             raise self.failure
         if request.datacenter not in self.datacenters:
             raise NoPathToDatacenter
         reply = getattr(self, "_" + method.replace(".", "_").lower())(request)
-        if request.allow_stale:
-            reply = msgspec.structs.replace(reply, last_contact=self.last_contact)
+        last_contact = self.last_contact if request.allow_stale else 0
+        reply = msgspec.structs.replace(reply, index=self.index, last_contact=last_contact)
         watch = FakeWatch() if self.watching and method != "PreparedQuery.Execute" else None
         if watch is not None:
             self.watches.append(watch)
         return FakeAnswer(reply, watch)
+
+    async def _block(self, seconds: float) -> None:
+        self.blocked += 1
+        try:
+            async with asyncio.timeout(None if self.silent else seconds):
+                await self._news.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self.blocked -= 1
 
     async def save_snapshot(self, *, datacenter: str, token: str, stale: bool) -> tuple[bytes, QueryMeta]:
         raise NotImplementedError

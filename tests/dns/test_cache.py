@@ -3,12 +3,13 @@
 import struct
 from typing import Final
 
+import dns.edns
 import pytest
 
 from discovery.dns.cache import MAX_AGE, VARIANT_AGE, VARIANTS, AnswerCache, Kept
 from discovery.dns.options import DnsOptions
 from tests.dns.catalog import FakeCatalog, FakeWatch, reference_catalog
-from tests.dns.rig import serving
+from tests.dns.rig import serving, until
 
 QUESTION: Final = b"question"
 
@@ -134,10 +135,41 @@ async def test_questions_that_differ_are_kept_apart() -> None:
         assert (await client.ask("web.service.consul")).edns is None
         assert (await client.ask("web.service.consul", edns=1232)).edns == 1232
         assert (await client.ask("web.service.consul", edns=600)).edns == 600
-        assert (await client.ask("WEB.service.consul")).answer[0].startswith("WEB.")
         assert len((await client.ask("big.service.consul", tcp=True)).answer) == 12
         assert len((await client.ask("big.service.consul")).answer) == 3
         assert client.server.hits == 0
+
+
+@pytest.mark.parametrize("tcp", [False, True])
+async def test_spellings_of_a_name_share_an_answer(tcp: bool) -> None:
+    async with serving() as client:
+        for number, name in enumerate(("WeB.seRVice.CONSUL", "web.service.consul", "WEB.SERVICE.CONSUL")):
+            reply = await client.ask(name, "SRV", tcp=tcp)
+            assert all(line.startswith(f"{name}. ") for line in reply.answer)
+            assert any(line.endswith(" 80 node1.node.dc1.consul.") for line in reply.answer)
+            assert any(line.startswith("node1.node.dc1.consul. ") for line in reply.additional)
+            assert client.server.hits == number
+
+
+async def test_without_compression_owners_are_spelt_as_asked() -> None:
+    async with serving(options=DnsOptions(disable_compression=True)) as client:
+        for name in ("WeB.service.consul", "web.service.consul", "WeB.service.consul"):
+            assert all(line.startswith(f"{name}. ") for line in (await client.ask(name)).answer)
+        assert client.server.hits == 1
+
+
+async def test_options_that_do_not_matter_share_an_answer() -> None:
+    async with serving() as client:
+        for number in range(3):
+            cookie = dns.edns.GenericOption(dns.edns.OptionType.COOKIE, bytes((number,)) * 8)
+            reply = await client.ask("web.service.consul", edns=1232, options=[cookie])
+            assert (len(reply.answer), reply.edns, reply.message.options) == (2, 1232, ())
+        assert client.server.hits == 2
+        for _ in range(2):
+            subnet = dns.edns.ECSOption("192.0.2.0", 24)
+            reply = await client.ask("web.service.consul", edns=1232, options=[subnet])
+            assert [option.to_text() for option in reply.message.options] == ["ECS 192.0.2.0/24 scope/0"]
+        assert client.server.hits == 2
 
 
 async def test_prepared_queries_and_aliases_are_not_kept() -> None:
@@ -159,10 +191,29 @@ async def test_an_alias_follows_its_target() -> None:
 async def test_answers_without_a_watch_are_not_kept() -> None:
     catalog = reference_catalog()
     catalog.watching = False
-    async with serving(catalog) as client:
+    async with serving(catalog, DnsOptions(allow_stale=False)) as client:
         for _ in range(3):
             await client.ask("web.service.consul")
         assert len(catalog.asked) == 3
+        assert client.server.hits == 0
+
+
+async def test_hot_questions_are_kept_where_the_store_is_elsewhere() -> None:
+    catalog = reference_catalog()
+    catalog.watching = False
+    async with serving(catalog) as client:
+        for _ in range(10):
+            assert len((await client.ask("web.service.consul", edns=1232)).answer) == 2
+        assert client.server.hits == 8
+        await until(lambda: catalog.blocked == 1)
+        catalog.service(catalog.nodes[0], "web", 82, address="10.1.2.4")
+        await until(lambda: catalog.blocked == 1)
+        for _ in range(2):
+            assert len((await client.ask("web.service.consul", edns=1232)).answer) == 3
+        assert client.server.hits == 9
+        catalog.remove("web")
+        await until(lambda: catalog.blocked == 1)
+        assert (await client.ask("web.service.consul")).rcode == "NXDOMAIN"
 
 
 async def test_other_options_forget_what_was_kept() -> None:

@@ -82,6 +82,9 @@ class DnsConfig(Section, frozen=True, kw_only=True):
     enable_additional_node_meta_txt: bool = True
     use_cache: bool = False
     cache_max_age: Seconds = 0.0
+    serve_stale_for: Seconds = 0.0
+    """Ours: how old an answer may be that is given while the cluster can't be asked; 0: none is."""
+    serve_stale_ttl: Seconds = 5.0
     soa: Soa = Soa()
 
 

@@ -225,6 +225,8 @@ def dns_options(options: Options) -> DnsOptions:
         enable_additional_node_meta_txt=dns.enable_additional_node_meta_txt,
         use_cache=dns.use_cache,
         cache_max_age=_nanoseconds(dns.cache_max_age),
+        serve_stale_for=_nanoseconds(dns.serve_stale_for),
+        serve_stale_ttl=_nanoseconds(dns.serve_stale_ttl),
         soa=SoaOptions(**msgspec.structs.asdict(dns.soa)),
         translate_wan_addrs=options.translate_wan_addrs,
         token=options.acl.tokens.default,

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from discovery.model.delegate import Delegate, Watch
+from discovery.model.delegate import Watch
 from discovery.model.duration import InvalidDuration
 from discovery.model.errors import DiscoveryError, NoPathToDatacenter, NotFound
 from discovery.model.records import CONSUL_SERVICE, CheckServiceNode
@@ -52,6 +52,7 @@ from .answers import (
     pointer_plan,
     service_plan,
 )
+from .last_known import Asker
 from .names import AddressLookup, Bare, Lookup, NodeLookup, QueryLookup, ReverseLookup, ServiceLookup, Zones, classify
 from .options import DnsOptions, query_ttl, seconds
 from .packing import limits_of
@@ -79,9 +80,11 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class Lookups:
+    """`asker` is what knows the catalog."""
+
     def __init__(
         self,
-        delegate: Delegate,
+        asker: Asker,
         options: DnsOptions,
         recursors: Recursors,
         *,
@@ -90,7 +93,7 @@ class Lookups:
         metrics: Metrics,
         rng: random.Random,
     ) -> None:
-        self._delegate = delegate
+        self._asker = asker
         self._options = options
         self._recursors = recursors
         self._node_name = node_name
@@ -136,10 +139,10 @@ class Lookups:
 
     async def _ask(self, method: str, request: QueryOptions) -> tuple[Any, Watch | None, float]:
         """The reply, the watch over it, and for how many seconds `max_stale` lets it be used."""
-        answer = await self._delegate.ask(method, request)
+        answer = await self._asker.ask(method, request)
         last_contact = answer.reply.last_contact
         if self._options.stale_reads and last_contact > self._options.max_stale:
-            answer = await self._delegate.ask(method, msgspec.structs.replace(request, allow_stale=False))
+            answer = await self._asker.ask(method, msgspec.structs.replace(request, allow_stale=False))
             last_contact = 0
         elif last_contact > STALE_NOTICE:
             self._metrics.dns_stale_queries.inc()

@@ -42,6 +42,10 @@ class DnsOptions(msgspec.Struct, frozen=True, kw_only=True):
     enable_additional_node_meta_txt: bool = True
     use_cache: bool = False
     cache_max_age: int = 0
+    serve_stale_for: int = 0
+    """How old an answer may be that is given while the cluster can't be asked; 0: SERVFAIL is all that is given then."""
+    serve_stale_ttl: int = 5 * _SECOND
+    """The TTL of such answers."""
     soa: SoaOptions = SoaOptions()
     translate_wan_addrs: bool = False
     token: str = ""

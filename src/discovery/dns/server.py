@@ -15,19 +15,25 @@ from discovery.telemetry import Metrics
 from .answers import REJECTED, UNRESOLVED, UNSUPPORTED, Plan
 from .cache import MAX_AGE, AnswerCache, Kept
 from .desk import Send
+from .following import Following
+from .last_known import Asker, LastKnown
 from .lookups import Found, Lookups
-from .names import Foreign, Lookup, QueryLookup, ReverseLookup
-from .options import DnsOptions
+from .names import Foreign, Lookup, NodeLookup, Nothing, ReverseLookup, ServiceLookup
+from .options import DnsOptions, seconds
 from .packing import pack
+from .questions import Question, question_of, respelt
 from .rare_log import RareLog
 from .recursor import NoAnswer, Recursors
 from .sockets import bind
+from .stale import StaleOnError
 from .tcp import Connections, TcpConnection
 from .udp import UdpListener, listener
-from .wire import AXFR, FORMERR, HEADER, NOTIMP, OPCODE, QR, SERVFAIL, Malformed, Query, parse_query, refusal
+from .wire import AXFR, FORMERR, HEADER, NOTIMP, OPCODE, QR, SERVFAIL, Malformed, Query, lowered, parse_query, refusal
 
 _log = logging.getLogger(__name__)
 
+_SHARED: Final = (NodeLookup, ServiceLookup, Nothing)
+"""Lookups whose answer does not depend on who asks. An address spelt in its name is answered faster than looked up here."""
 MAX_IN_FLIGHT: Final = 4096
 """Questions being looked up; beyond, they are answered SERVFAIL at once."""
 
@@ -38,8 +44,13 @@ class _Setup(msgspec.Struct, frozen=True):
     options: DnsOptions
     recursors: Recursors
     lookups: Lookups
+    finder: Lookups | StaleOnError
     udp: AnswerCache
     tcp: AnswerCache
+
+    def question_of(self, packet: bytes) -> Question | None:
+        """Without compression every owner is written out as the client has spelt it: each spelling has an answer of its own."""
+        return question_of(packet, any_case=not self.options.disable_compression)
 
 
 class DnsServer:
@@ -59,6 +70,8 @@ class DnsServer:
         metrics: Metrics,
     ) -> None:
         self._delegate = delegate
+        self._following = Following(delegate, time.monotonic)
+        self._last_known = LastKnown(self._following, time.monotonic)
         self._rng = rng
         self._node_name = node_name
         self._datacenter = datacenter
@@ -91,6 +104,7 @@ class DnsServer:
             server.close()
         self._connections.close()
         self._setup.recursors.close()
+        self._following.close()
         self._listeners.clear()
         self._servers.clear()
         self.addresses.clear()
@@ -105,8 +119,17 @@ class DnsServer:
 
     def _set_up(self, options: DnsOptions) -> _Setup:
         recursors = Recursors(options, self._rng)
-        lookups = Lookups(
-            self._delegate,
+        self._last_known.keep_for(options.serve_stale_for / 1e9)
+        lookups = self._lookups(self._last_known, options, recursors)
+        finder: Lookups | StaleOnError = lookups
+        if options.serve_stale_for:
+            old = self._lookups(self._last_known.recall, options, recursors)
+            finder = StaleOnError(lookups, old, ttl=seconds(options.serve_stale_ttl), clock=time.monotonic)
+        return _Setup(options, recursors, lookups, finder, self._empty_cache(options), self._empty_cache(options))
+
+    def _lookups(self, asker: Asker, options: DnsOptions, recursors: Recursors) -> Lookups:
+        return Lookups(
+            asker,
             options,
             recursors,
             node_name=self._node_name,
@@ -114,7 +137,6 @@ class DnsServer:
             metrics=self._metrics,
             rng=self._rng,
         )
-        return _Setup(options, recursors, lookups, self._empty_cache(options), self._empty_cache(options))
 
     def _empty_cache(self, options: DnsOptions) -> AnswerCache:
         return AnswerCache(self._delegate.leads, max_entries=options.kept_answers, max_bytes=options.kept_bytes)
@@ -130,9 +152,15 @@ class DnsServer:
 
     def ready(self, packet: bytes, now: float, *, tcp: bool) -> bytes | None:
         setup = self._setup
-        answer = (setup.tcp if tcp else setup.udp).find(packet[2:], now)
+        cache = setup.tcp if tcp else setup.udp
+        answer = cache.find(packet[2:], now)
         if answer is None:
-            return None
+            question = setup.question_of(packet)
+            answer = cache.find(question.key, now) if question is not None else None
+            if answer is None:
+                return None
+            assert question is not None
+            answer = respelt(answer, question)
         self.hits += 1
         self._metrics.dns_domain_query.inc(0.0)
         return packet[:2] + answer
@@ -182,22 +210,34 @@ class DnsServer:
         series.observe(time.perf_counter() - started)
 
     async def _answer_of(self, setup: _Setup, packet: bytes, query: Query, lookup: Lookup, client: str, *, tcp: bool) -> bytes:
-        if query.type == AXFR:
-            return self._draw(setup, query, UNSUPPORTED, tcp=tcp)
         if isinstance(lookup, Foreign):
             return await self._forward(setup, packet, query, REJECTED, tcp=tcp)
-        # Another question of the same wake-up may have filled the cache meanwhile.
-        cache = setup.tcp if tcp else setup.udp
-        kept = cache.find(packet[2:], asyncio.get_running_loop().time())
-        if kept is not None:
-            return packet[:2] + kept
-        found = await setup.lookups.find(query, lookup, client)
+        if query.type == AXFR:
+            return self._draw(setup, query, UNSUPPORTED, tcp=tcp)
+        question = setup.question_of(packet) if isinstance(lookup, _SHARED) else None
+        if question is not None and question.spells(query.name):
+            return await self._shared_answer(setup, packet, question, query, lookup, client, tcp=tcp)
+        found = await setup.finder.find(query, lookup, client)
         if found.plan is UNRESOLVED:
             return await self._forward(setup, packet, query, UNRESOLVED, tcp=tcp)
-        answer = self._draw(setup, query, found.plan, tcp=tcp)
-        if found.watch is not None and not isinstance(lookup, QueryLookup) and (query.edns is None or query.edns.plain):
-            self._keep(setup, cache, packet[2:], query, found, answer, tcp=tcp)
-        return answer
+        return self._draw(setup, query, found.plan, tcp=tcp)
+
+    async def _shared_answer(
+        self, setup: _Setup, packet: bytes, question: Question, query: Query, lookup: Lookup, client: str, *, tcp: bool
+    ) -> bytes:
+        """An answer that equal questions may get, too; made for one way to spell the name."""
+        cache = setup.tcp if tcp else setup.udp
+        # Another question of the same wake-up may have filled the cache meanwhile.
+        answer = cache.find(question.key, asyncio.get_running_loop().time())
+        if answer is None:
+            if not setup.options.disable_compression:
+                query = msgspec.structs.replace(query, name=lowered(query.name))
+            found = await setup.finder.find(query, lookup, client)
+            drawn = self._draw(setup, query, found.plan, tcp=tcp)
+            if found.watch is not None:
+                self._keep(setup, cache, question.key, query, found, drawn, tcp=tcp)
+            answer = drawn[2:]
+        return packet[:2] + respelt(answer, question)
 
     def _draw(self, setup: _Setup, query: Query, plan: Plan, *, tcp: bool) -> bytes:
         return pack(query, plan, setup.options, self._rng, tcp=tcp, serial=int(time.time()))
