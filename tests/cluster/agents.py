@@ -51,13 +51,13 @@ class Agent:
         self.address = address or fresh_address()
         self.data_dir = folder / name
         self.log_file = folder / f"{name}.log"
-        self._flags = flags
+        self.flags = flags
         self.process: subprocess.Popen[bytes] | None = None
 
     def command(self) -> list[str]:
         return [
             *(sys.executable, "-m", "discovery", "agent", f"-node={self.name}", f"-bind={self.address}"),
-            *(f"-client={self.address}", f"-data-dir={self.data_dir}", *self._flags),
+            *(f"-client={self.address}", f"-data-dir={self.data_dir}", *self.flags),
         ]
 
     def start(self) -> "Agent":

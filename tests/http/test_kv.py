@@ -77,6 +77,13 @@ async def test_put(world: World, query: str, operation: str, fields: dict[str, o
     assert world.delegate.last.dir_ent == DirEntry(key="k", value=b"v", **fields)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("method", "query"), [("PUT", ""), ("PUT", "?flags=1"), ("DELETE", ""), ("DELETE", "?recurse")])
+async def test_what_has_no_condition_is_true_even_where_the_server_says_false(world: World, method: str, query: str) -> None:
+    world.delegate.answers["KVS.Apply"] = False
+    response = await world.request(method, f"/v1/kv/k{query}")
+    assert (response.status, response.text) == (200, "true")
+
+
 async def test_put_that_does_not_apply(world: World) -> None:
     world.delegate.answers["KVS.Apply"] = False
     response = await world.put("/v1/kv/k?cas=1")

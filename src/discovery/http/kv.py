@@ -17,6 +17,7 @@ _TOO_LARGE: Final = (
     "See https://www.consul.io/docs/agent/options.html#kv_max_value_size."
 )
 _MISSING_KEY: Final = "Missing key name"
+_UNCONDITIONAL: Final = frozenset({"set", "delete", "delete-tree"})
 _CONDITIONS: Final = {"cas": "cas", "acquire": "lock", "release": "unlock"}
 
 
@@ -52,7 +53,13 @@ async def put(call: Call) -> Reply:
     body = await call.body(call.api.options.kv_max_value_size, _TOO_LARGE)
     entry = DirEntry(key=key, value=body or None, **fields)
     request = KVSRequest(datacenter=call.datacenter, token=call.token, op=operation, dir_ent=entry)
-    return call.boolean(await call.ask("KVS.Apply", request))
+    return await _apply(call, request)
+
+
+async def _apply(call: Call, request: KVSRequest) -> Reply:
+    """Servers say whether a condition was met; of what has none, a Consul server answers false."""
+    met = await call.ask("KVS.Apply", request)
+    return call.boolean(met or request.op in _UNCONDITIONAL)
 
 
 def _condition(call: Call) -> tuple[str, dict[str, Any]]:
@@ -88,4 +95,4 @@ async def delete(call: Call) -> Reply:
     if "cas" in params:
         operation = "delete-cas"
         entry = DirEntry(key=call.rest, modify_index=parse_uint(params.get("cas")))
-    return call.boolean(await call.ask("KVS.Apply", KVSRequest(op=operation, dir_ent=entry, **call.scope())))
+    return await _apply(call, KVSRequest(op=operation, dir_ent=entry, **call.scope()))

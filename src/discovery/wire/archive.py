@@ -3,6 +3,7 @@
 The outer form is Consul's, so that tools which verify or store archives work; `state.bin` is in our own format.
 """
 
+import gzip
 import hashlib
 import io
 import tarfile
@@ -37,12 +38,14 @@ def pack(meta: ArchiveMeta, state: bytes) -> bytes:
         f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in (("meta.json", document), ("state.bin", state))
     )
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=6) as archive:
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for name, data in zip(_MEMBERS, (document, state, sums.encode()), strict=True):
             member = tarfile.TarInfo(name)
             member.size, member.mode = len(data), 0o600
             archive.addfile(member, io.BytesIO(data))
-    return buffer.getvalue()
+        end = archive.offset + 2 * tarfile.BLOCKSIZE
+    # Consul refuses an archive with padding behind the two empty blocks that end it.
+    return gzip.compress(buffer.getbuffer()[:end], compresslevel=6, mtime=0)
 
 
 def unpack(data: bytes) -> tuple[ArchiveMeta, bytes]:

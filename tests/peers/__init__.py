@@ -1,0 +1,1 @@
+"""Real programs of others in one pool with ours."""
