@@ -5,7 +5,7 @@ expected there.
 """
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -65,13 +65,15 @@ def value_of_text(kind: Kind, text: str) -> object:
 
 def nearest(name: str, known: Iterable[str], everywhere: Iterable[str] = ()) -> str:
     """The known key that was probably meant; `everywhere` are full paths, looked through for the same last name."""
+    letters = _letters(name)
     by_letters = {_letters(candidate): candidate for candidate in known}
-    if exact := by_letters.get(_letters(name)):
+    if exact := by_letters.get(letters):
         return exact
     moved = [path for path in everywhere if path.rpartition(".")[2] == name]
     if len(moved) == 1:
         return moved[0]
-    close = difflib.get_close_matches(_letters(name), by_letters, n=1, cutoff=0.6)
+    longer = sorted((candidate for candidate in by_letters if len(letters) > 2 and candidate.startswith(letters)), key=len)
+    close = longer or difflib.get_close_matches(letters, by_letters, n=1, cutoff=0.6)
     return by_letters[close[0]] if close else ""
 
 
@@ -81,7 +83,7 @@ def _letters(name: str) -> str:
 
 _GO_TYPES: Final = {bool: "bool", int: "int", float: "float64", str: "string"}
 _WANTED: Final = {Kind.BOOL: "bool", Kind.INT: "int", Kind.FLOAT: "float64"}
-_BLOCK_LISTS: Final = frozenset({Kind.SERVICES, Kind.CHECKS, Kind.OBJECTS})
+_INT64: Final = range(-(2**63), 2**63)
 _SHAPE_OF: Final = {Kind.SERVICES: "service", Kind.CHECKS: "check"}
 _SHORT_LIST: Final = 16
 
@@ -119,19 +121,16 @@ class _Decoder:
     def read_object(self, table: Table, path: str, written: str) -> None:
         """`path` leads to known keys; `written` is the same in the operator's spelling."""
         seen: dict[str, Entry] = {}
-        repeats = _repeats(table)
         for entry in _present(table):
             name = entry.key.lower()
             where = f"{path}.{name}" if path else name
             shown = f"{written}.{entry.key}" if written else entry.key
             if name not in schema.objects().get(path, ()):
-                self._unknown(shown, entry.offset, schema.objects()[path], schema.known_keys())
+                self._unknown(written, entry, schema.objects()[path], schema.known_keys())
             elif where in schema.objects():
                 self._read_nested(entry, where, shown, again=name in seen)
             else:
-                key = schema.known_keys()[schema.ALIASES.get(where, where)]
-                position = f"[{repeats[name].index(entry)}]" if len(repeats[name]) > 1 else ""
-                self._read_key(key, entry, shown + position, seen.get(name))
+                self._read_key(where, entry, shown, seen.get(name))
             seen.setdefault(name, entry)
 
     def _read_nested(self, entry: Entry, where: str, shown: str, *, again: bool) -> None:
@@ -144,31 +143,40 @@ class _Decoder:
         else:
             self.read_object(node, where, shown)
 
-    def _read_key(self, key: schema.Key, entry: Entry, shown: str, before: Entry | None) -> None:
+    def _read_key(self, where: str, entry: Entry, shown: str, before: Entry | None) -> None:
+        key = schema.known_keys()[schema.ALIASES.get(where, where)]
         held = self.decoded.settings.get(key.path)
-        joins = key.kind in _BLOCK_LISTS
-        if held is not None and not joins:
+        if held is not None and key.kind not in LISTS:
             first = self._document.place(before.offset) if before else held.place
             self._fault(f"'{shown}' is set twice", entry.offset, f"first at {first}")
             return
+        so_far = held.value if held is not None and isinstance(held.value, list) else []
         try:
-            value = self._value(key.kind, entry.node, shown)
+            if key.kind in _SHAPE_OF:
+                first_number = None if where != key.path and not so_far else len(so_far)
+                value: object = self._definitions(_SHAPE_OF[key.kind], key.kind, entry.node, shown, first_number)
+            else:
+                value = self._value(key.kind, entry.node, shown)
         except _Mismatch as mismatch:
-            self._fault(str(mismatch), mismatch.node.offset, f"expected {mismatch.kind}")
+            self._mismatch(mismatch)
             return
-        if held is not None and isinstance(held.value, list) and isinstance(value, list):
-            value = held.value + value
-        self.decoded.settings[key.path] = Setting(value, self._document.place(entry.offset))
+        if isinstance(value, list):
+            value = so_far + value
+        self.decoded.settings[key.path] = Setting(value, held.place if held else self._document.place(entry.offset))
 
-    def _unknown(self, shown: str, offset: int, known: Iterable[str], everywhere: Iterable[str] = ()) -> None:
-        parent, _, name = shown.rpartition(".")
-        names = sorted(known)
-        close = nearest(name.lower(), names, everywhere)
-        if close:
+    def _unknown(self, parent: str, entry: Entry, known: Iterable[str], everywhere: Iterable[str] = ()) -> None:
+        shown, name, names = f"{parent}.{entry.key}" if parent else entry.key, entry.key.lower(), sorted(known)
+        if "." in name and name in everywhere:
+            outer, _, inner = name.rpartition(".")
+            hint = f"written as {outer} {{ {inner} = ... }}"
+        elif close := schema.FORMER.get(shown.lower()) or nearest(name, names, everywhere):
             hint = f"nearest known key: {close if '.' in close or not parent else f'{parent}.{close}'}"
         else:
             hint = f"known here: {', '.join(names)}" if len(names) <= _SHORT_LIST else ""
-        self._fault(f"invalid config key {shown}", offset, hint)
+        self._fault(f"invalid config key {shown}", entry.offset, hint)
+
+    def _mismatch(self, mismatch: _Mismatch) -> None:
+        self._fault(str(mismatch), mismatch.node.offset, f"expected {mismatch.kind}")
 
     def _fault(self, text: str, offset: int, hint: str = "") -> None:
         self.faults.append(f"{text} ({self._document.place(offset)}{'; ' if hint else ''}{hint})")
@@ -178,8 +186,6 @@ class _Decoder:
     def _value(self, kind: Kind, node: Node, shown: str) -> object:
         """Raises `_Mismatch`; other faults are collected."""
         match kind:
-            case Kind.SERVICES | Kind.CHECKS:
-                return self._definitions(_SHAPE_OF[kind], kind, node, shown)
             case Kind.OBJECT:
                 return plain(_table(kind, node, shown))
             case Kind.OBJECTS:
@@ -199,8 +205,17 @@ class _Decoder:
                 return plain(node)
             case Kind.ADDRESSES:
                 return _text(kind, node, shown)
+            case Kind.INT:
+                return self._int(node, shown)
             case _:
                 return _scalar(kind, node, shown)
+
+    def _int(self, node: Node, shown: str) -> int:
+        value = _scalar(Kind.INT, node, shown)
+        assert isinstance(value, int)
+        if value not in _INT64:
+            self._fault(f"'{shown}' is out of range: {value}", node.offset, f"expected {Kind.INT} of at most 64 bits")
+        return value
 
     def _texts(self, kind: Kind, node: Node, shown: str) -> list[str]:
         if not isinstance(node, Items):
@@ -209,7 +224,7 @@ class _Decoder:
 
     def _by_name(self, kind: Kind, node: Node, shown: str, read: Callable[[Node, str], object]) -> dict[str, object]:
         found: dict[str, object] = {}
-        for entry in _table(kind, node, shown).entries:
+        for entry in _present(_table(kind, node, shown)):
             if entry.key in found:
                 self._fault(f"'{shown}[{entry.key}]' is set twice", entry.offset)
             found[entry.key] = read(entry.node, f"{shown}[{entry.key}]")
@@ -218,17 +233,24 @@ class _Decoder:
     def _duration(self, node: Node, shown: str) -> float:
         text = _text(Kind.DURATION, node, shown)
         try:
-            return Duration.parse(text).seconds
+            duration = Duration.parse(text)
+            if duration not in _INT64:
+                raise InvalidDuration(f'time: invalid duration "{text}"')
         except InvalidDuration as error:
             self._fault(f'{shown}: invalid duration: "{text}": {error}', node.offset, f"expected {Kind.DURATION}")
             return 0.0
+        return duration.seconds
 
     # --- definitions ----------------------------------------------------------------------------------------------
 
-    def _definitions(self, shape: str, kind: Kind | Count, node: Node, shown: str) -> list[dict[str, object]]:
-        nodes = _tables(kind, node, shown)
-        single = isinstance(node, Table)
-        return [self._definition(shape, item, shown if single else f"{shown}[{at}]") for at, item in enumerate(nodes)]
+    def _definitions(
+        self, shape: str, kind: Kind | Count, node: Node, shown: str, first_number: int | None
+    ) -> list[dict[str, object]]:
+        """`first_number` is how messages number the first one; None where a single one needs no number."""
+        if isinstance(node, Table) and first_number is None:
+            return [self._definition(shape, node, shown)]
+        numbered = enumerate(_tables(kind, node, shown), first_number or 0)
+        return [self._definition(shape, item, f"{shown}[{number}]") for number, item in numbered]
 
     def _definition(self, shape: str, table: Table, shown: str) -> dict[str, object]:
         fields, aliases = SHAPES[shape], definitions.ALIASES.get(shape, {})
@@ -238,13 +260,14 @@ class _Decoder:
             name = aliases.get(entry.key.lower(), entry.key.lower())
             where = f"{shown}.{entry.key}"
             if name not in fields:
-                self._unknown(where, entry.offset, fields)
+                self._unknown(shown, entry, fields)
                 continue
-            value = self._field(fields[name], entry.node, where)
+            api_name = definitions.API_NAMES.get((shape, name)) or go_name(name)
+            value = self._field(fields[name], entry.node, where, found.get(api_name))
             if name in unheeded:
                 self.decoded.warnings.append(f"{where} has no effect yet ({self._document.place(entry.offset)})")
                 continue
-            self._put(found, definitions.API_NAMES.get((shape, name)) or go_name(name), value, entry.offset, where)
+            self._put(found, api_name, value, entry.offset, where)
         return found
 
     def _put(self, found: dict[str, object], name: str, value: object, offset: int, where: str) -> None:
@@ -258,18 +281,19 @@ class _Decoder:
         else:
             found[name] = value
 
-    def _field(self, field_kind: definitions.Field, node: Node, shown: str) -> object:
+    def _field(self, field_kind: definitions.Field, node: Node, shown: str, before: object) -> object:
+        """`before` is what the field was given already."""
         try:
             if isinstance(field_kind, Kind):
                 return self._value(field_kind, node, shown)
-            return self._nested(field_kind, node, shown)
+            return self._nested(field_kind, node, shown, len(before) if isinstance(before, list) else 0)
         except _Mismatch as mismatch:
-            self._fault(str(mismatch), mismatch.node.offset, f"expected {mismatch.kind}")
+            self._mismatch(mismatch)
             return None
 
-    def _nested(self, nested: Nested, node: Node, shown: str) -> object:
+    def _nested(self, nested: Nested, node: Node, shown: str, first_number: int) -> object:
         if nested.count is Count.MANY:
-            return self._definitions(nested.shape, nested.count, node, shown)
+            return self._definitions(nested.shape, nested.count, node, shown, first_number)
         table = _table(nested.count, node, shown)
         if nested.count is Count.ONE:
             return self._definition(nested.shape, table, shown)
@@ -287,13 +311,6 @@ _REPEATABLE: Final = frozenset({"Checks", "Upstreams", "Paths"})
 def _present(table: Table) -> Iterable[Entry]:
     """JSON's `null` counts as not given."""
     return (entry for entry in table.entries if not (isinstance(entry.node, Scalar) and entry.node.value is None))
-
-
-def _repeats(table: Table) -> Mapping[str, list[Entry]]:
-    groups: dict[str, list[Entry]] = {}
-    for entry in table.entries:
-        groups.setdefault(entry.key.lower(), []).append(entry)
-    return groups
 
 
 def _table(kind: Kind | Count, node: Node, shown: str) -> Table:

@@ -9,6 +9,7 @@ exclude each other and the ones they stand beside.
 """
 
 import re
+import string
 from typing import Any, Final, NoReturn
 
 from hcl.lexer import Lexer
@@ -20,6 +21,7 @@ from .tree import ConfigError, Entry, Items, Node, Scalar, Table, place
 _ESCAPES: Final = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "\\": "\\", '"': '"'}
 _CODE_POINTS: Final = {"u": 4, "U": 8, "x": 2}
 _OCTAL_DIGITS: Final = 3
+_MAX_DIGITS: Final = 64
 _BOM: Final = "\ufeff"
 _WORDS: Final = {"EQUAL": "'='", "COMMA": "','", "COLON": "':'", "PERIOD": "'.'"}
 _CLOSING: Final = {"{": "}", "[": "]"}
@@ -65,7 +67,7 @@ class _Lexer(Lexer):  # type: ignore[misc]
         return t
 
     def t_FLOAT(self, t: Any) -> Any:
-        r"-?\d+(?:\.\d+(?:[eE][+-]?\d+)?|[eE][+-]?\d+)(?![\w.])"
+        r"-?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][+-]?\d+)?(?![\w.])"
         t.value = float(t.value)
         return t
 
@@ -79,10 +81,11 @@ class _Lexer(Lexer):  # type: ignore[misc]
         r"-?\d+(?![\w.])"
         digits = t.value.lstrip("-")
         octal = len(digits) > 1 and digits.startswith("0")
-        try:
-            t.value = int(t.value, base=8 if octal else 10)
-        except ValueError:
-            raise _Fault(t.lexpos, f"{t.value} begins with 0 and so is octal, but has digits above 7") from None
+        if len(digits) > _MAX_DIGITS:
+            raise _Fault(t.lexpos, "this number has too many digits")
+        if octal and not set(digits) <= set(string.octdigits):
+            raise _Fault(t.lexpos, f"{t.value} begins with 0 and so is octal, but has digits above 7")
+        t.value = int(t.value, base=8 if octal else 10)
         t.type = "NUMBER"
         return t
 

@@ -23,7 +23,7 @@ def parse(name: str, text: str) -> Table:
         raise ConfigError(f"failed to parse {name}: {error}") from None
     if not isinstance(value, dict):
         raise ConfigError(f"failed to parse {name}: expected an object in braces ({name}:1:1)")
-    root = _Reader(text).value()
+    root = _Reader(name, text).value()
     assert isinstance(root, Table)
     return root
 
@@ -33,7 +33,8 @@ def _no_constant(word: str) -> NoReturn:
 
 
 class _Reader:
-    def __init__(self, text: str) -> None:
+    def __init__(self, name: str, text: str) -> None:
+        self._name = name
         self._text = text
         self._position = 0
 
@@ -62,13 +63,17 @@ class _Reader:
 
     def _entries(self) -> list[Entry]:
         self._position += 1
-        entries: list[Entry] = []
+        entries: dict[str, Entry] = {}
         while not self._closes("}"):
             start = self._next()
             key = str(self._scalar())
+            if key in entries:
+                first = place(self._name, self._text, entries[key].offset)
+                here = place(self._name, self._text, start)
+                raise ConfigError(f"failed to parse {self._name}: '{key}' is set twice ({here}; first at {first})")
             self._position = self._next() + len(":")
-            entries.append(Entry(key, start, self.value()))
-        return entries
+            entries[key] = Entry(key, start, self.value())
+        return list(entries.values())
 
     def _items(self) -> list[Node]:
         self._position += 1

@@ -15,9 +15,9 @@ from .addresses import Resolver
 from .decode import Decoded, decode
 from .faults import Faults
 from .interfaces import InterfaceAddress, system_interfaces
-from .merge import dev_settings, flag_settings, merged
+from .merge import dev_settings, flag_settings, merged, modernised
 from .options import Options, Section
-from .remarks import is_cloud_join, remarks
+from .remarks import deprecations, is_cloud_join, remarks
 from .schema import known_keys
 from .settle import settle
 from .tree import ConfigError
@@ -56,7 +56,7 @@ def load(sources: Sources, interfaces: Callable[[], list[InterfaceAddress]] = sy
     lists, others = flag_settings(sources.flags)
     for decoded in (*files, *fragments):
         warnings += decoded.warnings
-    settings = merged(
+    given = merged(
         [
             dev_settings() if sources.dev else {},
             lists,
@@ -65,12 +65,13 @@ def load(sources: Sources, interfaces: Callable[[], list[InterfaceAddress]] = sy
             *(decoded.settings for decoded in fragments),
         ]
     )
+    settings = modernised(given)
     faults = Faults(settings)
     options = settle(settings, faults, Resolver(settings, faults, interfaces), dev=sources.dev)
     faults.raise_any()
     validate(options, settings, faults)
     faults.raise_any()
-    warnings += remarks(options, settings)
+    warnings += [*deprecations(given), *remarks(options, settings)]
     return Loaded(_without_cloud_joins(options), tuple(dict.fromkeys(warnings)))
 
 

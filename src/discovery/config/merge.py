@@ -10,7 +10,7 @@ from discovery.model.duration import InvalidDuration
 
 from .decode import Setting, Settings, value_of_text
 from .kinds import LISTS, MAPS
-from .schema import known_keys
+from .schema import LEGACY, known_keys
 from .tree import ConfigError
 
 FLAGS: Final = "command line"
@@ -40,6 +40,12 @@ def merged(sources: Iterable[Settings]) -> Settings:
             before = result.get(key)
             result[key] = setting if before is None else Setting(_joined(key, before.value, setting.value), setting.place)
     return result
+
+
+def modernised(settings: Settings) -> Settings:
+    """With the keys that have replaced others in their place, unless they are set themselves."""
+    successors = {LEGACY[key]: setting for key, setting in settings.items() if key in LEGACY}
+    return successors | {key: setting for key, setting in settings.items() if key not in LEGACY}
 
 
 def _joined(key: str, before: object, after: object) -> object:

@@ -9,13 +9,14 @@ from typing import Final
 
 from .decode import Settings
 from .options import Options
-from .schema import Effect, known_keys
+from .schema import LEGACY, Effect, known_keys
 
 _LABEL: Final = re.compile(r"[A-Za-z0-9-]+")
 _MAX_LABEL: Final = 63
 _TABLE: Final = "See https://www.consul.io/docs/internals/consensus.html#deployment-table"
 _PROVIDER: Final = "provider="
 _RAFT_PROTOCOL: Final = 3
+_IGNORED: Final = "acl_enforce_version_8"
 
 
 def remarks(options: Options, settings: Settings) -> Iterator[str]:
@@ -24,6 +25,15 @@ def remarks(options: Options, settings: Settings) -> Iterator[str]:
     yield from _doors(options)
     yield from _prefix_filter(options.telemetry.prefix_filter)
     yield from _without_effect(options, settings)
+
+
+def deprecations(settings: Settings) -> Iterator[str]:
+    """Of the settings as they were given."""
+    for key, setting in settings.items():
+        if key in LEGACY:
+            yield f"The '{key}' field is deprecated. Use the '{LEGACY[key]}' field instead. ({setting.place})"
+    if _IGNORED in settings:
+        yield f'config key "{_IGNORED}" is deprecated and should be removed ({settings[_IGNORED].place})'
 
 
 def is_cloud_join(host: str) -> bool:

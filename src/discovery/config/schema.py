@@ -12,6 +12,7 @@ from functools import cache
 from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
 
 import msgspec
+from msgspec import structs
 
 from .kinds import Kind
 from .options import Options, Section
@@ -32,13 +33,14 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     """Dotted, such as `dns_config.max_stale`."""
     kind: Kind
     default: object = None
+    """What is so where the key is not set; None: nothing is known of it."""
     effect: Effect = Effect.APPLIED
     reloadable: bool = False
 
 
 _NO_EFFECT_YET: Final[Mapping[Kind, str]] = {
     Kind.BOOL: """
-        auto_reload_config disable_remote_exec enable_agent_tls_for_checks enable_central_service_config enable_acl_replication
+        auto_reload_config disable_remote_exec enable_agent_tls_for_checks enable_central_service_config
         tls_prefer_server_cipher_suites use_streaming_backend disable_kv_key_validation enable_xds_load_balancing
         rpc.enable_streaming auto_encrypt.allow_tls auto_encrypt.tls auto_config.enabled auto_config.authorization.enabled
         connect.enabled connect.enable_mesh_gateway_wan_federation connect.enable_serverless_plugin peering.enabled
@@ -46,7 +48,7 @@ _NO_EFFECT_YET: Final[Mapping[Kind, str]] = {
         telemetry.disable_compat_1.9 telemetry.enable_host_metrics telemetry.retry_failed_connection
         telemetry.disable_per_tenancy_usage_metrics
         acl.enable_key_list_policy acl.enable_token_replication acl.enable_token_persistence
-        acl_enforce_version_8 raft_boltdb.nofreelistsync
+        raft_boltdb.nofreelistsync
         raft_logstore.disable_log_cache raft_logstore.verification.enabled raft_logstore.boltdb.no_freelist_sync
     """,
     Kind.INT: """
@@ -58,8 +60,7 @@ _NO_EFFECT_YET: Final[Mapping[Kind, str]] = {
         cache.entry_fetch_rate limits.request_limits.read_rate limits.request_limits.write_rate xds.update_max_per_second
     """,
     Kind.TEXT: """
-        acl_datacenter acl_default_policy acl_down_policy acl_ttl acl_master_token
-        acl_agent_master_token acl_replication_token default_intention_policy
+        default_intention_policy
         unix_sockets.user unix_sockets.group limits.request_limits.mode raft_logstore.backend
         auto_config.intro_token auto_config.intro_token_file connect.ca_provider
         tls.internal_rpc.ca_file tls.internal_rpc.ca_path tls.internal_rpc.cert_file tls.internal_rpc.key_file
@@ -108,6 +109,9 @@ _OPTIONS_WITHOUT_EFFECT_YET: Final = frozenset(
 )
 """Of the fields of `Options`: a default of theirs is asked for elsewhere, but another value changes nothing yet."""
 
+_THE_CASE: Final[Mapping[str, object]] = {"disable_remote_exec": True, "protocol": 2}
+"""What is so although the key has no effect; of other keys that are true or false, false."""
+
 _ENTERPRISE: Final[Mapping[Kind, str]] = {
     Kind.BOOL: "non_voting_server read_replica dns_config.prefer_namespace acl.msp_disable_bootstrap",
     Kind.TEXT: "license_path partition",
@@ -116,7 +120,7 @@ _ENTERPRISE: Final[Mapping[Kind, str]] = {
 }
 
 _MOOT: Final[Mapping[Kind, str]] = {
-    Kind.BOOL: "disable_update_check disable_anonymous_signature",
+    Kind.BOOL: "disable_update_check disable_anonymous_signature acl_enforce_version_8",
     Kind.INT: "segment_limit sync_coordinate_rate_target",
     Kind.TEXT: """
         segment ae_interval check_reap_interval check_deregister_interval_min sync_coordinate_interval_min acl.disabled_ttl
@@ -128,8 +132,6 @@ _MOOT: Final[Mapping[Kind, str]] = {
 ALIASES: Final[Mapping[str, str]] = {
     "service": "services",
     "check": "checks",
-    "acl_token": "acl.tokens.default",
-    "acl_agent_token": "acl.tokens.agent",
     "ui_config.enabled": "ui",
     "ui_config.dir": "ui_dir",
     "ui_config.content_path": "ui_content_path",
@@ -147,7 +149,34 @@ ALIASES: Final[Mapping[str, str]] = {
     "tls.defaults.tls_min_version": "tls_min_version",
     "tls.defaults.tls_cipher_suites": "tls_cipher_suites",
 }
-"""Other spellings: older, newer, or of a part for the whole."""
+"""Other spellings: newer ones, or of a part for the whole."""
+
+LEGACY: Final[Mapping[str, str]] = {
+    "acl_agent_master_token": "acl.tokens.agent_master",
+    "acl_agent_token": "acl.tokens.agent",
+    "acl_datacenter": "primary_datacenter",
+    "acl_default_policy": "acl.default_policy",
+    "acl_down_policy": "acl.down_policy",
+    "acl_master_token": "acl.tokens.master",
+    "acl_replication_token": "acl.tokens.replication",
+    "acl_token": "acl.tokens.default",
+    "acl_ttl": "acl.token_ttl",
+    "enable_acl_replication": "acl.enable_token_replication",
+}
+"""Keys that others have replaced: those win, wherever both are set."""
+
+FORMER: Final[Mapping[str, str]] = {
+    "advertise_addrs": "advertise_addr",
+    "dns_recursor": "recursors",
+    "dogstatsd_addr": "telemetry.dogstatsd_addr",
+    "dogstatsd_tags": "telemetry.dogstatsd_tags",
+    "http_api_response_headers": "http_config.response_headers",
+    "serf_lan_bind": "serf_lan",
+    "serf_wan_bind": "serf_wan",
+    "statsd_addr": "telemetry.statsd_address",
+    "statsite_addr": "telemetry.statsite_address",
+}
+"""Keys of the past that are refused, and what to write instead where their names don't tell."""
 
 _RELOADABLE: Final = (
     "services", "checks", "watches", "node_meta", "log_level", "acl.tokens.", "discard_check_output", "telemetry.prefix_filter",
@@ -174,8 +203,13 @@ def known_keys() -> Mapping[str, Key]:
     keys = [*_option_keys(Options(), "")]
     for effect, table in ((Effect.NONE, _NO_EFFECT_YET), (Effect.ENTERPRISE, _ENTERPRISE), (Effect.MOOT, _MOOT)):
         for kind, paths in table.items():
-            keys += [Key(path=path, kind=kind, effect=effect, reloadable=_is_reloadable(path)) for path in paths.split()]
-    return {key.path: key for key in keys}
+            case = False if kind is Kind.BOOL else None
+            keys += [
+                Key(path=path, kind=kind, default=_THE_CASE.get(path, case), effect=effect, reloadable=_is_reloadable(path))
+                for path in paths.split()
+            ]
+    known = {key.path: key for key in keys}
+    return known | {path: structs.replace(known[successor], path=path) for path, successor in LEGACY.items()}
 
 
 @cache

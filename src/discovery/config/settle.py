@@ -30,6 +30,12 @@ _PRIVATE: Final = {
     _IPV6: [ipaddress.ip_network(text) for text in ("::1/128", "2001:db8::/32", "fc00::/7", "fe80::/10", "fec0::/10")],
 }  # fmt: skip
 """Networks that count as private when an address to advertise is looked for, as observed of Consul."""
+_ZERO_IS_DEFAULT: Final = frozenset(
+    [
+        "default_query_time", "log_rotate_duration", "max_query_time", "raft_snapshot_interval", "raft_snapshot_threshold",
+        "raft_trailing_logs", "reconnect_timeout", "reconnect_timeout_wan", "session_ttl_min",
+    ]
+)  # fmt: skip
 _OFF: Final = -1
 _MAX_PORT: Final = 65535
 _STAND_IN: Final = "127.0.0.1"
@@ -70,7 +76,7 @@ def _filled(section: S, settings: Settings, prefix: str) -> S:
         held, key = getattr(section, name), prefix + name
         if isinstance(held, Section):
             values[name] = _filled(held, settings, f"{key}.")
-        elif key in settings:
+        elif key in settings and not (key in _ZERO_IS_DEFAULT and settings[key].value == 0):
             value = settings[key].value
             values[name] = tuple(value) if isinstance(value, list) else value
     return msgspec.structs.replace(section, **values)
