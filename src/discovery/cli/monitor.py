@@ -4,8 +4,9 @@ import http.client
 import sys
 from typing import Final
 
+from . import child
 from .action import Action
-from .client import client_of, failing
+from .client import Client, Params, client_of, failing
 from .endpoint import AGENT_FLAGS
 from .failure import Failed
 from .flags import Flag, Kind, Parsed
@@ -17,22 +18,26 @@ _ENDED: Final = "The agent ended the stream: it has stopped, or is no longer rea
 def _monitor(given: Parsed) -> int:
     params = {"loglevel": given.text("log-level"), "logjson": "true" if given.flag("log-json") or as_json(given) else ""}
     try:
-        with failing("Error starting monitor"), client_of(given).stream("/v1/agent/monitor", params) as lines:
-            _copy(lines)
+        with child.interruptible(), failing("Error starting monitor"):
+            _copy(client_of(given), params)
     except KeyboardInterrupt:
         return 0
     raise Failed(_ENDED)
 
 
-def _copy(lines: http.client.HTTPResponse) -> None:
-    try:
-        while line := lines.readline():
+def _copy(client: Client, params: Params) -> None:
+    with client.stream("/v1/agent/monitor", params) as lines:
+        while line := _next_line(lines):
             sys.stdout.write(line.decode(errors="replace"))
             sys.stdout.flush()
-    except BrokenPipeError:
-        raise
+
+
+def _next_line(lines: http.client.HTTPResponse) -> bytes:
+    """Empty at the end, of whatever kind."""
+    try:
+        return lines.readline()
     except (OSError, http.client.HTTPException):
-        raise Failed(_ENDED) from None
+        return b""
 
 
 MONITOR: Final = Action(
