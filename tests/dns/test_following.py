@@ -6,12 +6,13 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from discovery.dns.following import HOT, IDLE, LONGEST_SILENCE, Following
+from discovery.model.duration import Duration
 from discovery.model.errors import DiscoveryError, NoServers
 from discovery.model.requests import ServiceSpecificRequest
 from tests.dns.catalog import FakeCatalog, reference_catalog
 from tests.local.rig import now, settle, simulate
 
-WEB = ServiceSpecificRequest(datacenter="dc1", service_name="web", allow_stale=True)
+WEB = ServiceSpecificRequest(datacenter="dc1", service_name="web", allow_stale=True, max_age=Duration.from_seconds(1))
 
 
 async def lookup(following: Following, request: ServiceSpecificRequest = WEB) -> int:

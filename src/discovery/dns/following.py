@@ -35,6 +35,15 @@ MAX_FOLLOWED: Final = 512
 _MAX_REMEMBERED: Final = 2048
 
 
+_encoder: Final = msgspec.msgpack.Encoder(enc_hook=int)
+"""Durations are numbers here."""
+
+
+def lookup_key(method: str, request: QueryOptions) -> bytes:
+    """Equal for equal lookups."""
+    return method.encode() + _encoder.encode(request)
+
+
 class Still:
     """The watch over a followed reply."""
 
@@ -78,7 +87,7 @@ class Following:
         """Raises `DiscoveryError`."""
         if method not in FOLLOWED or not request.allow_stale:
             return await self._delegate.ask(method, request)
-        key = method.encode() + msgspec.msgpack.encode(request)
+        key = lookup_key(method, request)
         now = self._clock()
         follow = self._follows.get(key)
         if follow is not None and not follow.answer.watch.fired:

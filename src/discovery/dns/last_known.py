@@ -19,6 +19,8 @@ from discovery.model.requests import (
     QueryOptions,
 )
 
+from .following import lookup_key
+
 MAX_REMEMBERED: Final = 4096
 PATIENCE: Final = 1.8
 """Seconds that a client is kept waiting before it gets an old answer (RFC 8767 section 5)."""
@@ -90,7 +92,7 @@ class _Memory:
 
 def _key(method: str, request: QueryOptions) -> bytes:
     """Whether the leader or any server was asked makes no difference."""
-    return method.encode() + msgspec.msgpack.encode(msgspec.structs.replace(request, allow_stale=True))
+    return lookup_key(method, msgspec.structs.replace(request, allow_stale=True))
 
 
 def _names_somebody(reply: Any) -> bool:
