@@ -2,25 +2,24 @@
 
 import asyncio
 import os
-import shutil
 import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 
 from discovery.transport.first_bytes import RPC
 from discovery.transport.rpc_client import ConnectionLost, RpcError, RpcPool
 from discovery.wire import go_msgpack, msgpack_rpc
+from tests.transport.peers import find, needs
 from tests.transport.rpc_rig import RawConnection, pooling
 from tests.wire import vectors as v
 
-CONSUL = shutil.which("consul") or Path.home() / ".cache/discovery-peers/usr/bin/consul"
-HOST = "127.0.0.91"
+CONSUL = find("consul")
+HOST = "127.0.24.91"
 
-pytestmark = pytest.mark.skipif(not Path(CONSUL).exists(), reason="needs the consul 1.8 program to compare with")
+pytestmark = needs("consul")
 
 
 def free_port() -> int:
@@ -33,6 +32,7 @@ def free_port() -> int:
 async def consul() -> AsyncIterator[str]:
     """The server port of a development agent that has elected itself."""
     ports = {name: free_port() for name in ("server", "serf-lan", "serf-wan")}
+    assert CONSUL is not None
     process = await asyncio.create_subprocess_exec(
         CONSUL, "agent", "-dev", "-bind", HOST, "-client", HOST, "-http-port", "-1", "-dns-port", "-1", "-grpc-port", "-1",
         "-node", "real", *(part for name, port in ports.items() for part in (f"-{name}-port", str(port))),
