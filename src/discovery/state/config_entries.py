@@ -1,22 +1,19 @@
 """Central configuration documents, kept as they were given: what they mean is up to proxies and gateways."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Final
 
 from discovery.model.errors import RequestFailed
 from discovery.model.query import Read, Topic
 from discovery.model.requests import ConfigEntryRequest
 
+from .chains import CHAIN_KINDS, PROTOCOL_KINDS, Entry, affected_services, check_chain
 from .lookup import fold
 from .tables import Changes, Table, Topics
 
 CONFIG_ENTRIES: Final = ("config-entries",)
 
-Entry = Mapping[str, Any]
-"""A document with Go's field names."""
-
-_HTTP_PROTOCOLS: Final = frozenset({"http", "http2", "grpc"})
-_ROUTING_KINDS: Final = frozenset({"service-router", "service-splitter"})
+_INDEXES: Final = ("CreateIndex", "ModifyIndex")
 
 
 def kind_topic(kind: str) -> Topic:
@@ -39,41 +36,41 @@ class ConfigEntries:
         """Whether the condition of `upsert-cas` held; else true."""
         key = (request.kind, request.name)
         if request.op == "delete":
-            self._delete(key)
+            self._delete(key, request.datacenter)
             return True
         if request.op not in ("upsert", "upsert-cas"):
             raise RequestFailed(f"Invalid config entry operation '{request.op}'")
         known = self.table.rows.get(key)
         if request.op == "upsert-cas" and (known["ModifyIndex"] if known is not None else 0) != request.cas:
             return False
-        self._put(key, request.entry or {}, known)
+        content = {"Kind": request.kind, "Name": request.name, **(request.entry or {})}
+        self._put(key, {name: value for name, value in content.items() if name not in _INDEXES}, known)
+        self._check_chains(key, request.datacenter)
         return True
 
-    def _put(self, key: tuple[str, str], entry: Entry, known: Entry | None) -> None:
-        if key[0] in _ROUTING_KINDS and self._protocol(key[1]) not in _HTTP_PROTOCOLS:
-            protocol = self._protocol(key[1])
-            raise RequestFailed(
-                f'discovery chain "{key[1]}" uses a protocol "{protocol}" that does not permit '
-                "advanced routing or splitting behavior"
-            )
+    def _put(self, key: tuple[str, str], content: dict[str, Any], known: Entry | None) -> None:
         index = self._changes.index
-        document = {name: value for name, value in entry.items() if name not in ("CreateIndex", "ModifyIndex")}
-        document["CreateIndex"] = known["CreateIndex"] if known is not None else index
-        document["ModifyIndex"] = index
-        self.table.put(key, document)
+        if known is not None and content == {name: value for name, value in known.items() if name not in _INDEXES}:
+            return
+        created = known["CreateIndex"] if known is not None else index
+        self.table.put(key, {**content, "CreateIndex": created, "ModifyIndex": index})
         self._topics.touch(CONFIG_ENTRIES, kind_topic(key[0]), entry_topic(*key))
 
-    def _delete(self, key: tuple[str, str]) -> None:
+    def _delete(self, key: tuple[str, str], datacenter: str) -> None:
         if key in self.table.rows:
             self.table.remove(key)
             self._topics.touch(CONFIG_ENTRIES, kind_topic(key[0]))
             self._topics.end(entry_topic(*key))
+            self._check_chains(key, datacenter)
 
-    def _protocol(self, service: str) -> str:
-        """What a service speaks: its own setting, else that of all proxies, else plain TCP."""
-        own = self.table.rows.get(("service-defaults", service), {}).get("Protocol")
-        common = self.table.rows.get(("proxy-defaults", "global"), {}).get("Config")
-        return str(own or (common or {}).get("protocol") or "tcp")
+    def _check_chains(self, key: tuple[str, str], datacenter: str) -> None:
+        """Refuse a change after which some service's documents contradict each other."""
+        kind, name = key
+        if kind not in CHAIN_KINDS and kind not in PROTOCOL_KINDS:
+            return
+        entries = (entry for (other, _), entry in self.table.rows.items() if other in CHAIN_KINDS)
+        for service in affected_services(kind, name, entries):
+            check_chain(lambda kind, name: self.table.rows.get((kind, name)), service, datacenter)
 
     def get(self, kind: str, name: str) -> Read[Entry | None]:
         return self._topics.read(self.table.rows.get((kind, name)), entry_topic(kind, name))

@@ -24,8 +24,6 @@ WILDCARD: Final = "*"
 
 _NAMESPACE: Final = "default"
 _SOURCE_TYPE: Final = "consul"
-_PRECEDENCE: Final = {(True, True): 9, (False, True): 8, (True, False): 6, (False, False): 5}
-"""By whether the source and the destination are exact."""
 
 Pair = tuple[str, str, str, str]
 
@@ -113,10 +111,16 @@ class Intentions:
 
     @staticmethod
     def _ordered(intentions: Iterable[Intention]) -> list[Intention]:
-        return sorted(intentions, key=lambda intention: (-intention.precedence, _pair(intention), intention.id))
+        return sorted(intentions, key=_order)
 
     def load(self, rows: Iterable[Intention]) -> None:
         self.table.load({row.id: row for row in rows})
+
+
+def _order(intention: Intention) -> tuple[object, ...]:
+    """The deciding ones first."""
+    source, destination = (intention.source_ns, intention.source_name), (intention.destination_ns, intention.destination_name)
+    return (-intention.precedence, *source, *destination)
 
 
 def _side(intention: Intention, by: str) -> str:
@@ -129,11 +133,24 @@ def _completed(intention: Intention) -> Intention:
         source_ns=intention.source_ns or _NAMESPACE,
         destination_ns=intention.destination_ns or _NAMESPACE,
         source_type=intention.source_type or _SOURCE_TYPE,
-        precedence=_PRECEDENCE[(intention.source_name != WILDCARD, intention.destination_name != WILDCARD)],
     )
+    completed = replace(completed, precedence=_precedence(completed))
     content = replace(completed, created_at="", updated_at="", hash=b"", create_index=0, modify_index=0)
     encoded = msgspec.msgpack.encode(content, order="deterministic")
     return replace(completed, hash=hashlib.blake2b(encoded, digest_size=32).digest())
+
+
+def _precedence(intention: Intention) -> int:
+    """9 for the most exact; the destination counts more than the source, the namespace more than the name."""
+    destination = _exact_parts(intention.destination_ns, intention.destination_name)
+    source = _exact_parts(intention.source_ns, intention.source_name)
+    return 3 * destination + source + 1
+
+
+def _exact_parts(namespace: str, name: str) -> int:
+    if namespace == WILDCARD:
+        return 0
+    return 1 if name == WILDCARD else 2
 
 
 def _problems(intention: Intention) -> Iterator[str]:

@@ -28,7 +28,7 @@ from discovery.model.records import (
 from discovery.model.requests import NodeInfo, NodeServiceList, NodeServices, TxnOp, TxnResponse
 
 from .catalog_reads import MetaFilters
-from .config_entries import Entry
+from .chains import Entry
 from .snapshot import InvalidSnapshot, RestoreRow, Snapshot
 from .tables import Changes
 from .txn import Txn
