@@ -6,7 +6,7 @@ from typing import Final
 import dns.edns
 import pytest
 
-from discovery.dns.cache import MAX_AGE, VARIANT_AGE, VARIANTS, AnswerCache, Kept
+from discovery.dns.cache import LONG, LONG_VARIANTS, MAX_AGE, VARIANT_AGE, VARIANTS, AnswerCache, Kept
 from discovery.dns.options import DnsOptions
 from tests.dns.catalog import FakeCatalog, FakeWatch, reference_catalog
 from tests.dns.rig import serving, until
@@ -25,8 +25,10 @@ class Drawing:
         return b"id" + struct.pack("!I", self.count)
 
 
-def kept(draw: Drawing, watch: FakeWatch | None = None, *, varies: bool = True, leader_only: bool = False) -> Kept:
-    return Kept(draw, watch=watch or FakeWatch(), varies=varies, leader_only=leader_only, until=MAX_AGE)
+def kept(
+    draw: Drawing, watch: FakeWatch | None = None, *, varies: bool = True, leader_only: bool = False, example: bytes = b"abcd"
+) -> Kept:
+    return Kept(draw, example, watch=watch or FakeWatch(), varies=varies, leader_only=leader_only, until=MAX_AGE)
 
 
 def cache_of(*, leads: bool = True, max_entries: int = 4, max_bytes: int = 1 << 20) -> AnswerCache:
@@ -39,33 +41,39 @@ def numbers(cache: AnswerCache, count: int, now: float) -> list[int]:
 
 def test_variants_take_turns_and_are_drawn_anew() -> None:
     cache, draw = cache_of(), Drawing()
-    cache.keep(QUESTION, kept(draw), b"abcd")
+    cache.keep(QUESTION, kept(draw))
     first = numbers(cache, VARIANTS, 0.5)
     assert first == list(range(1, VARIANTS + 1))
     assert sorted(numbers(cache, VARIANTS, 1.0)) == first
     assert numbers(cache, 1, 0.5 + VARIANT_AGE) == [VARIANTS + 1]
 
 
+def test_long_answers_have_fewer_variants() -> None:
+    cache, draw = cache_of(), Drawing()
+    cache.keep(QUESTION, kept(draw, example=b"x" * (LONG + 1)))
+    assert sorted(set(numbers(cache, 100, 0.5))) == list(range(1, LONG_VARIANTS + 1))
+
+
 def test_answers_that_cannot_vary_are_drawn_once() -> None:
     cache, draw = cache_of(), Drawing()
-    cache.keep(QUESTION, kept(draw, varies=False), b"abcd")
+    cache.keep(QUESTION, kept(draw, varies=False))
     assert numbers(cache, 5, 0.5) == [1] * 5
 
 
 def test_a_fired_watch_ends_it() -> None:
     cache, watch = cache_of(), FakeWatch()
-    cache.keep(QUESTION, kept(Drawing(), watch), b"abcd")
+    cache.keep(QUESTION, kept(Drawing(), watch))
     assert cache.find(QUESTION, 0.0) is not None
     watch.fired = True
     assert cache.find(QUESTION, 0.0) is None
     assert len(cache) == 0
-    cache.keep(QUESTION, kept(Drawing(), watch), b"abcd")
+    cache.keep(QUESTION, kept(Drawing(), watch))
     assert len(cache) == 0
 
 
 def test_age_ends_it() -> None:
     cache = cache_of()
-    cache.keep(QUESTION, kept(Drawing()), b"abcd")
+    cache.keep(QUESTION, kept(Drawing()))
     assert cache.find(QUESTION, MAX_AGE - 0.1) is not None
     assert cache.find(QUESTION, MAX_AGE) is None
 
@@ -73,16 +81,16 @@ def test_age_ends_it() -> None:
 @pytest.mark.parametrize("leads", [False, True])
 def test_what_only_a_leader_may_say(leads: bool) -> None:
     cache = cache_of(leads=leads)
-    cache.keep(QUESTION, kept(Drawing(), leader_only=True), b"abcd")
+    cache.keep(QUESTION, kept(Drawing(), leader_only=True))
     assert (cache.find(QUESTION, 0.0) is not None) == leads
 
 
 def test_the_least_recently_used_go_first() -> None:
     cache = cache_of(max_entries=2)
     for question in (b"a", b"b"):
-        cache.keep(question, kept(Drawing()), b"abcd")
+        cache.keep(question, kept(Drawing()))
     assert cache.find(b"a", 0.0)
-    cache.keep(b"c", kept(Drawing()), b"abcd")
+    cache.keep(b"c", kept(Drawing()))
     assert cache.find(b"b", 0.0) is None
     assert cache.find(b"a", 0.0)
     assert cache.find(b"c", 0.0)
@@ -90,12 +98,12 @@ def test_the_least_recently_used_go_first() -> None:
 
 def test_bytes_are_bounded() -> None:
     example = b"x" * 100
-    weight = kept(Drawing()).weight(example)
+    weight = kept(Drawing(), example=example).weight
     cache = cache_of(max_entries=1000, max_bytes=10 * weight)
     for number in range(100):
-        cache.keep(b"%d" % number, kept(Drawing()), example)
+        cache.keep(b"%d" % number, kept(Drawing(), example=example))
     assert len(cache) == 9
-    cache.keep(b"large", kept(Drawing()), b"x" * 200)
+    cache.keep(b"large", kept(Drawing(), example=b"x" * 200))
     assert cache.find(b"large", 0.0) is None
     assert len(cache) == 9
 

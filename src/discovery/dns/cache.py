@@ -12,6 +12,9 @@ from typing import Final
 from discovery.model.delegate import Watch
 
 VARIANTS: Final = 16
+LONG_VARIANTS: Final = 4
+"""For answers longer than `LONG` bytes, which take their time to encode and show most or all there is anyway."""
+LONG: Final = 4096
 VARIANT_AGE: Final = 1.0
 """Seconds for which a drawn answer is handed out."""
 MAX_AGE: Final = 5.0
@@ -21,14 +24,17 @@ _OVERHEAD: Final = 512
 
 
 class Kept:
-    """`draw` encodes an answer; `varies`: whether its answers differ. `until` is when it may no longer be used."""
+    """`draw` encodes an answer such as `example`; `varies`: whether answers differ; `until`: when it may no longer be used."""
 
-    __slots__ = ("_draw", "_drawn_until", "_number", "_turn", "_variants", "leader_only", "until", "watch")
+    __slots__ = ("_draw", "_drawn_until", "_number", "_size", "_turn", "_variants", "leader_only", "until", "watch")
 
-    def __init__(self, draw: Callable[[], bytes], *, watch: Watch, varies: bool, leader_only: bool, until: float) -> None:
+    def __init__(
+        self, draw: Callable[[], bytes], example: bytes, *, watch: Watch, varies: bool, leader_only: bool, until: float
+    ) -> None:
         self._draw = draw
-        self._number = VARIANTS if varies else 1
+        self._number = 1 if not varies else VARIANTS if len(example) <= LONG else LONG_VARIANTS
         self._variants: list[bytes] = []
+        self._size = len(example)
         self._turn = 0
         self._drawn_until = 0.0
         self.watch = watch
@@ -46,9 +52,10 @@ class Kept:
         self._turn = (self._turn + 1) % self._number
         return self._variants[self._turn]
 
-    def weight(self, example: bytes) -> int:
-        """Bytes that this takes once all its answers, each about as long as `example`, are drawn."""
-        return _OVERHEAD + self._number * len(example)
+    @property
+    def weight(self) -> int:
+        """Bytes that this takes once all its answers are drawn, about."""
+        return _OVERHEAD + self._number * self._size
 
 
 class AnswerCache:
@@ -79,8 +86,8 @@ class AnswerCache:
         self._entries.move_to_end(question)
         return kept.next(now)
 
-    def keep(self, question: bytes, kept: Kept, example: bytes) -> None:
-        size = len(question) + kept.weight(example)
+    def keep(self, question: bytes, kept: Kept) -> None:
+        size = len(question) + kept.weight
         if kept.watch.fired or size > self._max_bytes // 8 or not self._max_entries:
             return
         if question in self._entries:

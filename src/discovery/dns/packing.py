@@ -58,11 +58,15 @@ def pack(query: Query, plan: Plan, options: DnsOptions, rng: random.Random, *, t
         response.authority = [soa_record(options.zone(), options, serial)]
     # Consul counts without compression once it has dropped records from an answer for plain UDP.
     counts_compressed = not options.disable_compression and (complete or not limits.plain)
-    if not _fit(query, response, limits.size, compress=counts_compressed):
+    compress = not options.disable_compression
+    encoded = encode(query, response, compress=counts_compressed)
+    if len(encoded) <= limits.size and complete and counts_compressed == compress:
+        return encoded
+    if len(encoded) > limits.size and not _shorten(query, response, limits.size, compress=counts_compressed):
         complete = False
     if not complete and (options.enable_truncate or not plan.any_part_will_do):
         response.flags |= TC
-    return encode(query, response, compress=not options.disable_compression)
+    return encode(query, response, compress=compress)
 
 
 def _draw(plan: Plan, limits: Limits, rng: random.Random) -> tuple[Sequence[Group], bool]:
@@ -91,14 +95,12 @@ def _response(plan: Plan, groups: Sequence[Group], options: DnsOptions, serial: 
     return response
 
 
-def _fit(query: Query, response: Response, size: int, *, compress: bool) -> bool:
-    """Shorten `response` to `size` bytes; tells whether its answers are still complete."""
+def _shorten(query: Query, response: Response, size: int, *, compress: bool) -> bool:
+    """Shorten `response`, which is too long, to `size` bytes; tells whether its answers are still complete."""
 
     def needed() -> int:
         return len(encode(query, response, compress=compress))
 
-    if needed() <= size:
-        return True
     answer, additional = response.answer, response.additional
     if answer and response.authority:
         response.authority = []

@@ -248,12 +248,13 @@ class DnsServer:
         assert found.watch is not None
         kept = Kept(
             lambda: self._draw(setup, query, found.plan, tcp=tcp),
+            answer,
             watch=found.watch,
             varies=found.plan.varies,
             leader_only=not setup.options.stale_reads,
             until=asyncio.get_running_loop().time() + min(MAX_AGE, found.fresh_for),
         )
-        cache.keep(question, kept, answer)
+        cache.keep(question, kept)
 
     async def _forward(self, setup: _Setup, packet: bytes, query: Query, otherwise: Plan, *, tcp: bool) -> bytes:
         """Other servers' answer to a question that we have no answer to; `otherwise` if there are no other servers."""
