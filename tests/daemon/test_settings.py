@@ -68,6 +68,7 @@ def test_durations_become_nanoseconds_for_the_doors() -> None:
     assert (dns.node_ttl, dns.service_ttl) == (1_500_000_000, {"*": 2_000_000_000})
     http = settings.http_options(options(http_config=HttpConfig(use_cache=False), default_query_time=2.0))
     assert (http.default_query_time, http.use_cache) == (2_000_000_000, False)
+    assert type(dns.max_stale) is type(http.default_query_time) is int, "requests that carry them are encoded"
 
 
 def test_definitions_of_files_become_specs() -> None:

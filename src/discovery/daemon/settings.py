@@ -30,7 +30,7 @@ _UNIX: Final = "unix://"
 
 
 def _nanoseconds(seconds: float) -> int:
-    return Duration.from_seconds(seconds)
+    return int(Duration.from_seconds(seconds))
 
 
 # --- who we are ----------------------------------------------------------------------------------------------------
