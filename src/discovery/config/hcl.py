@@ -16,7 +16,7 @@ from hcl.lexer import Lexer
 from hcl.parser import HclParser
 from hcl.ply import lex, yacc
 
-from .tree import ConfigError, Entry, Items, Node, Scalar, Table, place
+from .tree import ConfigError, Entry, Items, Node, Scalar, Table, place, whole
 
 _ESCAPES: Final = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "\\": "\\", '"': '"'}
 _CODE_POINTS: Final = {"u": 4, "U": 8, "x": 2}
@@ -192,7 +192,7 @@ def _escaped(text: str, position: int) -> tuple[str, int]:
     if not length or len(digits) < length:
         raise _Fault(position, f"unknown escape '\\{letter}'; a backslash itself is written '\\\\'")
     try:
-        return chr(int(digits, base)), start + length
+        return whole(chr(int(digits, base))), start + length
     except (ValueError, OverflowError):
         raise _Fault(position, f"'\\{letter}' needs {length} digits of a character's number, not {digits!r}") from None
 

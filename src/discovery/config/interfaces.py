@@ -56,13 +56,14 @@ _Ifaddrs._fields_ = [
 
 
 def system_interfaces() -> list[InterfaceAddress]:
-    """Raises `OSError`."""
+    """By interface, in the system's order. Raises `OSError`."""
     library = ctypes.CDLL(ctypes.util.find_library("c"), use_errno=True)
     head = ctypes.POINTER(_Ifaddrs)()
     if library.getifaddrs(ctypes.byref(head)) != 0:
         raise OSError(ctypes.get_errno(), "getifaddrs")
     try:
-        return list(_listed(head, _default_interface()))
+        order = [name for _, name in socket.if_nameindex()]
+        return sorted(_listed(head, _default_interface()), key=lambda one: order.index(one.name) if one.name in order else -1)
     finally:
         library.freeifaddrs(head)
 

@@ -7,7 +7,7 @@ import json
 import re
 from typing import Final, NoReturn
 
-from .tree import ConfigError, Entry, Items, Node, Scalar, Table, place
+from .tree import ConfigError, Entry, Items, Node, Scalar, Table, place, whole
 
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
 _DECODER: Final = json.JSONDecoder()
@@ -85,4 +85,4 @@ class _Reader:
     def _scalar(self) -> str | int | float | bool | None:
         value: str | int | float | bool | None
         value, self._position = _DECODER.raw_decode(self._text, self._position)
-        return value
+        return whole(value) if isinstance(value, str) else value

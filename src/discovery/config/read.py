@@ -37,8 +37,20 @@ def files(paths: tuple[Path, ...], chosen_format: str, skipped: list[str]) -> It
 
 
 def fragments(texts: tuple[str, ...]) -> Iterator[Text]:
-    """Configuration given on the command line."""
-    return (Text(f"flags-{number}.hcl", HCL, text) for number, text in enumerate(texts))
+    """Configuration given on the command line. Raises `ConfigError`."""
+    for number, text in enumerate(texts):
+        if not text.isascii() and not _is_utf8(text):
+            raise ConfigError(f"failed to parse flags-{number}.hcl: it is no UTF-8")
+        yield Text(f"flags-{number}.hcl", HCL, text)
+
+
+def _is_utf8(argument: str) -> bool:
+    """Whether an argument of this process was; others bytes come as lone surrogates."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def parse(source: Text) -> Document:
@@ -74,7 +86,7 @@ def _text(path: Path) -> str:
     except OSError as error:
         raise _unreadable(path, error) from None
     try:
-        return data.decode()
+        return data.decode().replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         before = data[: error.start].decode()
         raise ConfigError(

@@ -113,9 +113,9 @@ def _with_addresses(options: Options, faults: Faults, resolver: Resolver) -> Opt
         serf_lan=resolver.address("serf_lan") or bind,
         serf_wan=resolver.address("serf_wan") or bind,
         addresses=ListenAddresses(
-            dns=resolver.addresses("addresses.dns", client),
-            http=resolver.addresses("addresses.http", client, unix=True),
-            https=resolver.addresses("addresses.https", client, unix=True),
+            dns=resolver.addresses("addresses.dns", client) or client,
+            http=resolver.addresses("addresses.http", client, unix=True) or client,
+            https=resolver.addresses("addresses.https", client, unix=True) or client,
         ),
     )
     return msgspec.structs.replace(settled, tagged_addresses=_tagged_addresses(settled, faults))

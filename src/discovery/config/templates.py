@@ -9,13 +9,16 @@ Source: go-sockaddr's documentation of its template functions.
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final, TypeAlias
 
-from .interfaces import InterfaceAddress
+from .interfaces import InterfaceAddress, IpAddress
 
 Interfaces: TypeAlias = list[InterfaceAddress]
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-_TEMPLATE: Final = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+_TEMPLATE: Final = re.compile(r"(?:\s*\{\{-\s|\{\{)(.*?)(?:\s-\}\}\s*|\}\})", re.DOTALL)
+"""With `-` inside the braces, the white space outside goes too."""
 _WORD: Final = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"|`([^`]*)`|([^\s"`]+))')
 
 
@@ -63,8 +66,12 @@ def _forwardable(interfaces: Interfaces) -> Interfaces:
 
 
 def _best_first(interfaces: Interfaces) -> Interfaces:
-    """The default interface first, IPv4 before IPv6, small networks before large ones."""
-    return sorted(interfaces, key=lambda one: (not one.default, one.address.version, -one.prefix))
+    """The default interface first, IPv4 before IPv6, large networks before small ones."""
+    return sorted(interfaces, key=lambda one: (not one.default, *_by_size(one)))
+
+
+def _by_size(one: InterfaceAddress) -> tuple[int, int]:
+    return one.address.version, one.prefix
 
 
 def _private(interfaces: Interfaces) -> Interfaces:
@@ -99,7 +106,7 @@ _SOURCES: Final[Mapping[str, Callable[[Interfaces], Interfaces | str]]] = {
 }
 _NAMED_SOURCES: Final[Mapping[str, Callable[[Interfaces], str]]] = {
     "GetInterfaceIP": lambda interfaces: _first(_best_first(_forwardable(interfaces))),
-    "GetInterfaceIPs": _all,
+    "GetInterfaceIPs": lambda interfaces: _all(sorted(interfaces, key=_by_size)),
 }
 
 
@@ -127,21 +134,72 @@ def _stage(name: str, arguments: list[str], interfaces: Interfaces) -> Interface
             return _sorted(interfaces, by)
         case "limit", [count] if count.isdecimal():
             return interfaces[: int(count)]
-        case "offset", [count] if count.isdecimal():
+        case "offset", [count] if count.removeprefix("-").isdecimal():
             return interfaces[int(count) :]
-        case "unique", ["address"]:
-            return list({one.address: one for one in reversed(interfaces)}.values())[::-1]
-        case "attr", ["address"]:
-            return _first(interfaces)
-        case "join", ["address", between]:
-            return between.join(str(one.address) for one in interfaces)
+        case "unique", [by] if by in _ATTRIBUTES:
+            return _unique(interfaces, _ATTRIBUTES[by])
+        case "math", [by, number] if by in _MATH and re.fullmatch(r"[+-]\d+", number):
+            return [_MATH[by](one, int(number)) for one in interfaces]
+        case "attr", [by] if by in _ATTRIBUTES:
+            return _ATTRIBUTES[by](interfaces[0]) if interfaces else ""
+        case "join", [by, between] if by in _ATTRIBUTES:
+            return between.join(_ATTRIBUTES[by](one) for one in interfaces)
     raise BadTemplate(
         f"{' '.join([name, *arguments])} is not understood; there are include and exclude with a property and a value, sort, "
-        'limit, offset, unique "address", attr "address" and join "address" " "'
+        f"limit, offset, math with address or network and a number, and unique, attr and join with {', '.join(_ATTRIBUTES)}"
     )
 
 
+def _unique(interfaces: Interfaces, attribute: Callable[[InterfaceAddress], str]) -> Interfaces:
+    first: dict[str, InterfaceAddress] = {}
+    for one in interfaces:
+        first.setdefault(attribute(one), one)
+    return list(first.values())
+
+
+def _network_of(one: InterfaceAddress) -> Network:
+    return ipaddress.ip_network(f"{one.address}/{one.prefix}", strict=False)
+
+
+def _moved(one: InterfaceAddress, number: int) -> InterfaceAddress:
+    return replace(one, address=_address(int(one.address) + number, one))
+
+
+def _within_network(one: InterfaceAddress, number: int) -> InterfaceAddress:
+    """Counted from the start of the network, or for a negative number back from its end."""
+    network = _network_of(one)
+    base = network.network_address if number >= 0 else network.broadcast_address
+    return replace(one, address=_address(int(base) + number, one))
+
+
+def _address(number: int, like: InterfaceAddress) -> IpAddress:
+    try:
+        return type(like.address)(number)
+    except ipaddress.AddressValueError as error:
+        raise BadTemplate(f"math leads from {like.address} to no address: {error}") from None
+
+
+_ATTRIBUTES: Final[Mapping[str, Callable[[InterfaceAddress], str]]] = {
+    "address": lambda one: str(one.address),
+    "name": lambda one: one.name,
+    "network": lambda one: str(_network_of(one).network_address),
+    "size": lambda one: str(one.prefix),
+}
+_MATH: Final[Mapping[str, Callable[[InterfaceAddress, int], InterfaceAddress]]] = {
+    "address": _moved,
+    "network": _within_network,
+}
+_RFCS: Final[Mapping[str, tuple[str, ...]]] = {
+    "1918": ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"),
+    "3927": ("169.254.0.0/16",),
+    "4193": ("fc00::/7",),
+    "5737": ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24"),
+    "6598": ("100.64.0.0/10",),
+}
+
+
 def _matches(one: InterfaceAddress, by: str, value: str) -> bool:
+    """Alternatives in `value` are separated by `|`."""
     match by:
         case "name":
             return _searches(value, one.name)
@@ -150,19 +208,22 @@ def _matches(one: InterfaceAddress, by: str, value: str) -> bool:
         case "network":
             return any(one.address in _network(text) for text in value.split("|"))
         case "size":
-            return value.lstrip("/") == str(one.prefix)
+            return str(one.prefix) in value.split("|")
         case "type":
-            return value.lower() in ("ip", f"ipv{one.address.version}")
+            return bool({"ip", f"ipv{one.address.version}"} & set(value.lower().split("|")))
         case "flag" | "flags":
-            return all(_has_flag(one, flag) for flag in value.split("|"))
-        case "rfc" | "RFC" if value == "6890":
-            return one.private
-        case "rfc" | "RFC" if value == "1918":
-            return any(one.address in _network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))
-    raise BadTemplate(
-        f'can\'t select by "{by}" "{value}"; there are name, address, network, size, type (ip, ipv4, ipv6), flags and '
-        "rfc (1918, 6890)"
-    )
+            return any(_has_flag(one, flag) for flag in value.split("|"))
+        case "rfc" | "RFC":
+            return any(_in_rfc(one, number) for number in value.split("|"))
+    raise BadTemplate(f'can\'t select by "{by}"; there are name, address, network, size, type, flags and rfc')
+
+
+def _in_rfc(one: InterfaceAddress, number: str) -> bool:
+    if number == "6890":
+        return one.private
+    if number not in _RFCS:
+        raise BadTemplate(f"unknown RFC {number}; there are {', '.join([*_RFCS, '6890'])}")
+    return any(one.address in _network(text) for text in _RFCS[number])
 
 
 def _searches(pattern: str, text: str) -> bool:
@@ -172,7 +233,7 @@ def _searches(pattern: str, text: str) -> bool:
         raise BadTemplate(f'"{pattern}" is no regular expression: {error}') from None
 
 
-def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+def _network(text: str) -> Network:
     try:
         return ipaddress.ip_network(text, strict=False)
     except ValueError as error:
@@ -208,6 +269,6 @@ _SORT_KEYS: Final[Mapping[str, Callable[[InterfaceAddress], tuple[int | str, ...
     "private": lambda one: (not one.private,),
     "name": lambda one: (one.name,),
     "type": lambda one: (one.address.version,),
-    "size": lambda one: (-one.prefix,),
+    "size": _by_size,
     "address": lambda one: (one.address.version, int(one.address)),
 }

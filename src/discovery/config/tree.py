@@ -64,6 +64,11 @@ def place(name: str, text: str, offset: int) -> str:
     return f"{name}:{line}:{column}"
 
 
+def whole(text: str) -> str:
+    """`text` with U+FFFD for each half of a surrogate pair that stands alone, since that is no character."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def plain(node: Node) -> object:
     """The value without positions. A repeated key becomes a list of its values."""
     if isinstance(node, Scalar):
