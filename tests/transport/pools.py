@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
+from discovery.telemetry import Metrics
 from discovery.transport.membership import (
     LOCAL,
     Event,
@@ -39,11 +40,15 @@ async def eventually(condition: Callable[[], bool]) -> None:
 class Pool:
     """A membership and what it told; `until` waits for an event instead of sleeping."""
 
-    def __init__(self, options: PoolOptions) -> None:
+    def __init__(self, options: PoolOptions, metrics: Metrics | None = None) -> None:
         self.events: list[Event] = []
         self._changed = asyncio.Event()
         self.membership = Membership(
-            options, on_event=self._on_event, rng=random.SystemRandom(), log=logging.getLogger(options.name)
+            options,
+            on_event=self._on_event,
+            rng=random.SystemRandom(),
+            log=logging.getLogger(options.name),
+            metrics=metrics,
         )
 
     def _on_event(self, event: Event) -> None:
@@ -83,9 +88,9 @@ class Pools:
     def __init__(self, stack: AsyncExitStack) -> None:
         self._stack = stack
 
-    async def start(self, name: str, **changes: object) -> Pool:
+    async def start(self, name: str, *, metrics: Metrics | None = None, **changes: object) -> Pool:
         options = PoolOptions(name=name, bind_address="127.0.0.1", port=0, profile=LOCAL, leave_propagate_delay=0.2)
-        pool = Pool(replace(options, **changes))  # type: ignore[arg-type]
+        pool = Pool(replace(options, **changes), metrics)  # type: ignore[arg-type]
         await pool.membership.start()
         self._stack.push_async_callback(pool.membership.stop)
         return pool

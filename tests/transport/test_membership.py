@@ -15,6 +15,7 @@ import pytest
 import uvloop
 
 from discovery.gossip.serf import SerfOptions
+from discovery.telemetry import Metrics
 from discovery.transport.membership import (
     LOCAL,
     JoinFailed,
@@ -275,6 +276,23 @@ async def test_coordinates_are_learnt_from_acks(pools: Pools) -> None:
     assert a.membership.coordinate_of("nobody") is None
     assert len(a.membership.coordinate().vec) == 8
     assert b.membership.coordinate_of("b") == b.membership.coordinate()
+
+
+async def test_the_pool_s_numbers_are_in_the_agent_s_metrics(pools: Pools) -> None:
+    metrics = Metrics()
+    a, b = await pools.start("a", metrics=metrics), await pools.start("b")
+    await a.membership.join([b.address])
+    me = a.membership.local_member()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.sendto(b"nonsense", (me.address, me.port))
+    await eventually(lambda: metrics.memberlist_msg_bad.count == 1)
+    await eventually(lambda: metrics.memberlist_probe_node.count > 2)
+    assert metrics.memberlist_udp_sent.total > metrics.memberlist_udp_sent.count > 0
+    assert metrics.memberlist_udp_received.total > 0
+    assert metrics.memberlist_tcp_sent.total > 0
+    assert metrics.memberlist_msg_alive.count > 0
+    assert metrics.memberlist_push_pull_node.count == 1
+    assert metrics.memberlist_health_score.value == 0
 
 
 async def test_stats_have_the_keys_of_consul_info(pools: Pools) -> None:

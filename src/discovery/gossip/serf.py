@@ -253,6 +253,10 @@ class Serf:
         """The last times that were used: of members, user events and queries."""
         return self._clock.time - 1, self._user_events.clock.time - 1, self._queries.ring.clock.time - 1
 
+    def queue_lengths(self) -> tuple[int, int, int]:
+        """Messages that wait to be gossiped: intents, queries, user events."""
+        return len(self._intent_queue), len(self._query_queue), len(self._event_queue)
+
     def stats(self) -> dict[str, str]:
         """As `consul info` shows them."""
         statuses = [known.status for known in self._known.values()]
@@ -447,8 +451,10 @@ class Serf:
             if self._receive_user_event(unpack(body, UserEventMessage), now):
                 self._pass_on(self._event_queue, data, now)
         elif kind == SerfKind.QUERY:
+            self.swim.counters["queries"] += 1
             self._queries.receive_query(unpack(body, Query), data, now)
         elif kind == SerfKind.QUERY_RESPONSE:
+            self.swim.counters["query responses"] += 1
             self._queries.receive_response(unpack(body, QueryResponse))
         elif kind == SerfKind.RELAY:
             self._queries.relay(body)

@@ -20,7 +20,7 @@ much as the tick is late, and our health gets worse by one.
 
 import math
 import random
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -75,6 +75,7 @@ _MAX_META: Final = 512
 """Bytes; with both at their limit a claim still fits into a packet."""
 _COMPLAINT_INTERVAL: Final = 10.0
 _MAX_NOTES: Final = 100
+_MAX_PROBE_TIMES: Final = 256
 
 
 class Delegate(Protocol):
@@ -101,7 +102,10 @@ class Delegate(Protocol):
 
 
 class Exchange:
-    """A stream to open: send `request`, pass on what comes back until `finished`. At most `timeout` seconds for all."""
+    """A stream to open: send `request`, pass on what comes back until `finished`. At most `timeout` seconds for all.
+
+    `whole_state`: two nodes tell each other all they know; otherwise it is a ping.
+    """
 
     def __init__(
         self,
@@ -114,6 +118,7 @@ class Exchange:
         self.destination = destination
         self.request = request
         self.timeout = timeout
+        self.whole_state = False
         self.finished = False
         self.error: str | None = None
         self._parser = StreamParser(protection)
@@ -220,6 +225,7 @@ class Swim:
         self._packets: list[Packet] = []
         self._exchanges: list[Exchange] = []
         self._notes: list[str] = []
+        self._probe_times: deque[float] = deque(maxlen=_MAX_PROBE_TIMES)
         self._complained_at: dict[str, float] = {}
         self._seq_no = rng.randrange(1 << 16)
         self._probe: _Probe | None = None
@@ -270,6 +276,12 @@ class Swim:
         notes, self._notes = self._notes, []
         return notes
 
+    def take_probe_times(self) -> list[float]:
+        """How long the last probes took, answered or not, in seconds."""
+        times = list(self._probe_times)
+        self._probe_times.clear()
+        return times
+
     def note(self, text: str) -> None:
         if len(self._notes) < _MAX_NOTES:
             self._notes.append(text)
@@ -305,7 +317,9 @@ class Swim:
     def push_pull(self, destination: Address, *, join: bool, skip_events: bool = False) -> Exchange:
         """An exchange with one node, for the caller to run. `skip_events`: past user events are none of our business."""
         on_reply = partial(self._merge_reply, join, skip_events)
-        return self._exchange(destination, self._local_state(join), on_reply, timeout=self._profile.tcp_timeout)
+        exchange = self._exchange(destination, self._local_state(join), on_reply, timeout=self._profile.tcp_timeout)
+        exchange.whole_state = True
+        return exchange
 
     def reconnect(self, destination: Address) -> None:
         """Try to join a node again that was lost."""
@@ -387,6 +401,7 @@ class Swim:
             self._schedule_probe(now + self._profile.probe_interval)
             return
         probe = self._probe = _Probe(node, self._next_seq_no(), now)
+        self.counters["degraded probes"] += self.awareness.score > 0
         probe.timers = [
             self._later(self._profile.probe_timeout, partial(self._probe_indirectly, probe), now),
             self._later(self.awareness.scale(self._profile.probe_interval), partial(self._conclude_unanswered, probe), now),
@@ -456,6 +471,7 @@ class Swim:
         for timer in probe.timers:
             timer.cancel()
         self._probe = None
+        self._probe_times.append(now - probe.sent)
         self.awareness.add(awareness)
         self._schedule_probe(max(now, probe.sent + self._probe_pause(now)))
 
@@ -486,10 +502,13 @@ class Swim:
         elif kind == Kind.NACK:
             self._handle_nack(unpack(body, Nack))
         elif kind == Kind.SUSPECT:
+            self.counters["suspect messages"] += 1
             self._receive_suspect(unpack(body, Suspect), now)
         elif kind == Kind.ALIVE:
+            self.counters["alive messages"] += 1
             self._receive_alive(unpack(body, Alive), now)
         elif kind == Kind.DEAD:
+            self.counters["dead messages"] += 1
             self._receive_dead(unpack(body, Dead), now)
         elif kind == Kind.USER:
             self._delegate.receive_message(body, source, now)

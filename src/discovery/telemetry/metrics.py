@@ -169,6 +169,9 @@ class Metrics:
         self.memberlist_msg_alive = self._counter("memberlist.msg.alive", "Alive messages")
         self.memberlist_msg_suspect = self._counter("memberlist.msg.suspect", "Suspect messages")
         self.memberlist_msg_dead = self._counter("memberlist.msg.dead", "Dead messages")
+        self.memberlist_msg_bad = self._counter(
+            "memberlist.msg.bad", "Packets and streams that made no sense or were not allowed"
+        )
         self.memberlist_tcp_accept = self._counter("memberlist.tcp.accept", "Streams accepted")
         self.memberlist_tcp_connect = self._counter("memberlist.tcp.connect", "Streams opened")
         self.memberlist_tcp_sent = self._counter("memberlist.tcp.sent", "Bytes sent over streams")

@@ -38,7 +38,9 @@ from discovery.gossip.swim import Exchange
 from discovery.gossip.vivaldi import Coordinate as Place
 from discovery.model.errors import RequestFailed
 from discovery.model.records import Coordinate
+from discovery.telemetry import Metrics
 
+from .membership_metrics import PoolMetrics
 from .membership_snapshot import SnapshotFile
 from .membership_sockets import Datagrams, ServedConnection, bind, run_exchange
 
@@ -75,6 +77,7 @@ _BEFORE_DEADLINE: Final = 16_384
 _MAX_STREAMS: Final = 128
 _FLUSH_INTERVAL: Final = 0.5
 _REJOIN_INTERVAL: Final = 30.0
+_LOOK_INTERVAL: Final = 1.0
 _NOTES_INTERVAL: Final = 10.0
 _NOTES_PER_INTERVAL: Final = 20
 
@@ -123,16 +126,24 @@ class PoolOptions:
 class Membership:
     """Our part in a gossip pool. `on_event` is called on the event loop, in the order of what happened, ourselves included.
 
-    `rng` makes nonces when there is a keyring: outside of tests it must be a `random.SystemRandom`.
+    `rng` makes nonces when there is a keyring: outside of tests it must be a `random.SystemRandom`. The pool's numbers go into
+    `metrics`, if given.
     """
 
     def __init__(
-        self, options: PoolOptions, *, on_event: Callable[[Event], None], rng: random.Random, log: logging.Logger
+        self,
+        options: PoolOptions,
+        *,
+        on_event: Callable[[Event], None],
+        rng: random.Random,
+        log: logging.Logger,
+        metrics: Metrics | None = None,
     ) -> None:
         self._options = options
         self._on_event = on_event
         self._rng = rng
         self._log = log
+        self._metrics = metrics or Metrics()
         self._core: Serf | None = None
         self._datagrams: Datagrams | None = None
         self._server: asyncio.Server | None = None
@@ -142,6 +153,7 @@ class Membership:
         self._alarm_at = 0.0
         self._left = asyncio.Event()
         self._flush: asyncio.TimerHandle | None = None
+        self._look: asyncio.TimerHandle | None = None
         self._notes = _Notes(log)
         self._snapshot: SnapshotFile | None = None
 
@@ -151,7 +163,7 @@ class Membership:
         """Bind, be a group of one, and look for those an earlier run knew. Raises OSError, `TagsTooLarge`, `KeyRefused`."""
         options = self._options
         udp, tcp = bind(options.bind_address, options.port)
-        self._datagrams = Datagrams(udp)
+        self._datagrams = Datagrams(udp, self._metrics)
         address = (options.advertise_address or options.bind_address, udp.getsockname()[1])
         try:
             core = self._core = self._make_core(address)
@@ -164,6 +176,7 @@ class Membership:
             raise
         loop.add_reader(udp.fileno(), self._packets_wait)
         core.start(time.monotonic())
+        self._measure(PoolMetrics(core, self._metrics))
         self._react()
         if remembered:
             self._spawn(self._rejoin(remembered))
@@ -203,7 +216,7 @@ class Membership:
     async def stop(self) -> None:
         """Fall silent at once: to the others we fail, unless we left before."""
         loop = asyncio.get_running_loop()
-        for handle in (self._alarm, self._flush):
+        for handle in (self._alarm, self._flush, self._look):
             if handle is not None:
                 handle.cancel()
         tasks = list(self._tasks)
@@ -255,7 +268,7 @@ class Membership:
         except ValueError as error:
             return 0, {address: str(error)}
         exchanges = [self._running().join(destination) for destination in destinations]
-        await asyncio.gather(*map(run_exchange, exchanges))
+        await asyncio.gather(*(run_exchange(exchange, self._metrics) for exchange in exchanges))
         self._react()
         failures = {exchange.destination[0]: exchange.error for exchange in exchanges if exchange.error is not None}
         return len(exchanges) - len(failures), failures
@@ -280,7 +293,7 @@ class Membership:
     async def _rejoin_any(self, remembered: list[Address]) -> bool:
         for host, port in remembered:
             exchange = self._running().rejoin((host, port))
-            await run_exchange(exchange)
+            await run_exchange(exchange, self._metrics)
             if exchange.error is None:
                 self._log.info("rejoined an earlier group: address=%s:%d", host, port)
                 self._running().joined(time.monotonic())
@@ -368,7 +381,14 @@ class Membership:
 
     def _accept(self) -> ServedConnection:
         timeout = self._options.profile.tcp_timeout
-        return ServedConnection(self._running().serve, self._react, self._connections, limit=_MAX_STREAMS, timeout=timeout)
+        return ServedConnection(
+            self._running().serve,
+            self._react,
+            self._connections,
+            limit=_MAX_STREAMS,
+            timeout=timeout,
+            metrics=self._metrics,
+        )
 
     def _packets_wait(self) -> None:
         self._receive(_BATCH)
@@ -431,13 +451,17 @@ class Membership:
         if self._snapshot is not None:
             self._snapshot.flush(self._running().clocks())
 
+    def _measure(self, pool: PoolMetrics) -> None:
+        pool.look()
+        self._look = asyncio.get_running_loop().call_later(_LOOK_INTERVAL, self._measure, pool)
+
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _run(self, exchange: Exchange) -> None:
-        await run_exchange(exchange)
+        await run_exchange(exchange, self._metrics)
         if exchange.error is not None:
             self._log.debug("exchange failed: address=%s:%d error=%s", *exchange.destination, exchange.error)
         self._react()

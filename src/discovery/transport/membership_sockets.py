@@ -12,6 +12,7 @@ from typing import Final, cast
 from discovery.gossip.members import Address
 from discovery.gossip.packets import Packet
 from discovery.gossip.swim import Exchange, Served
+from discovery.telemetry import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -73,8 +74,10 @@ def _tcp_socket(address: str, port: int) -> socket.socket:
 class Datagrams:
     """Reads and writes packets without ever waiting: what does not fit the system's buffers is lost, as packets may be."""
 
-    def __init__(self, udp: socket.socket) -> None:
+    def __init__(self, udp: socket.socket, metrics: Metrics) -> None:
         self._udp = udp
+        self._received = metrics.memberlist_udp_received
+        self._sent = metrics.memberlist_udp_sent
         self.dropped = 0
 
     def fileno(self) -> int:
@@ -91,12 +94,13 @@ class Datagrams:
                 # An error that an earlier packet of ours met on its way; it says nothing about what waits behind it.
                 log.debug("receiving gossip: %s", error)
                 continue
+            self._received.inc(len(data))
             yield data, (source[0], source[1])
 
     def send(self, packet: Packet) -> bool:
         """Whether it may have left; false if the system knows no way to its destination."""
         try:
-            self._udp.sendto(packet.data, packet.destination)
+            self._sent.inc(self._udp.sendto(packet.data, packet.destination))
         except (BlockingIOError, InterruptedError):
             self.dropped += 1
         except OSError as error:
@@ -120,12 +124,14 @@ class ServedConnection(asyncio.Protocol):
         *,
         limit: int,
         timeout: float,
+        metrics: Metrics,
     ) -> None:
         self._serve = serve
         self._changed = changed
         self._connections = connections
         self._limit = limit
         self._timeout = timeout
+        self._metrics = metrics
         self._transport: asyncio.Transport | None = None
         self._served: Served | None = None
         self._expiry: asyncio.TimerHandle | None = None
@@ -137,6 +143,7 @@ class ServedConnection(asyncio.Protocol):
             log.warning("refusing gossip stream: %d are open already", self._limit)
             transport.abort()
             return
+        self._metrics.memberlist_tcp_accept.inc()
         self._connections.add(self)
         host, port = (transport.get_extra_info("peername") or ("unknown", 0))[:2]
         self._served = self._serve((host, port))
@@ -147,6 +154,7 @@ class ServedConnection(asyncio.Protocol):
             return
         reply = self._served.receive(data, time.monotonic())
         if reply:
+            self._metrics.memberlist_tcp_sent.inc(len(reply))
             self._transport.write(reply)
         if self._served.finished:
             self._transport.close()
@@ -187,24 +195,29 @@ class _ExchangeConnection(asyncio.Protocol):
             self.done.set_result(None)
 
 
-async def run_exchange(exchange: Exchange) -> None:
+async def run_exchange(exchange: Exchange, metrics: Metrics) -> None:
     """Open, ask, hear the reply. Never raises for the network's sake: what went wrong is the exchange's `error`."""
     host, port = exchange.destination
+    started = time.monotonic()
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
         async with asyncio.timeout(exchange.timeout):
-            await _run_stream(exchange, host, port)
+            await _run_stream(exchange, host, port, metrics)
     except TimeoutError:
         exchange.fail(f"dial tcp {where}: i/o timeout")
     except OSError as error:
         reason = os.strerror(error.errno).lower() if error.errno else str(error)
         exchange.fail(f"dial tcp {where}: connect: {reason}")
+    if exchange.whole_state:
+        metrics.memberlist_push_pull_node.observe(time.monotonic() - started)
 
 
-async def _run_stream(exchange: Exchange, host: str, port: int) -> None:
+async def _run_stream(exchange: Exchange, host: str, port: int, metrics: Metrics) -> None:
     loop = asyncio.get_running_loop()
     transport, connection = await loop.create_connection(lambda: _ExchangeConnection(exchange), host, port)
     try:
+        metrics.memberlist_tcp_connect.inc()
+        metrics.memberlist_tcp_sent.inc(len(exchange.request))
         transport.write(exchange.request)
         await connection.done
     finally:
