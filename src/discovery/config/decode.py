@@ -234,7 +234,7 @@ class _Decoder:
         text = _text(Kind.DURATION, node, shown)
         try:
             duration = Duration.parse(text)
-            if duration not in _INT64:
+            if int(duration) not in _INT64:
                 raise InvalidDuration(f'time: invalid duration "{text}"')
         except InvalidDuration as error:
             self._fault(f'{shown}: invalid duration: "{text}": {error}', node.offset, f"expected {Kind.DURATION}")
