@@ -3,7 +3,7 @@
 import sys
 from typing import Any, Final
 
-from discovery.config import hcl, json_text
+from discovery.config.read import HCL, Text, parse
 from discovery.config.tree import ConfigError, plain
 
 from .action import Action, Group
@@ -40,9 +40,7 @@ def _entry(source: str) -> dict[str, Any]:
     data = sys.stdin.buffer.read() if source == "-" else file_content(source, "Failed to load data: Failed to read file")
     name = "stdin" if source == "-" else source
     try:
-        text = data.decode()
-        read = json_text.parse if text.lstrip().startswith("{") else hcl.parse
-        entry = plain(read(name, text))
+        entry = plain(parse(Text(name, HCL, data.decode())).root)
     except (ConfigError, UnicodeDecodeError) as error:
         raise Failed(f"Failed to decode config entry input: {error}") from None
     assert isinstance(entry, dict)

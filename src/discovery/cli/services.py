@@ -4,17 +4,16 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from discovery.config import decode, hcl, json_text
-from discovery.config.tree import ConfigError, Document
+from discovery.config.load import read_services
+from discovery.config.read import FORMATS
+from discovery.config.tree import ConfigError
 
 from .action import Action, Group
 from .client import client_of, failing
 from .endpoint import SERVER_FLAGS
-from .failure import Failed, file_error
+from .failure import Failed
 from .flags import Flag, Kind, Parsed
 from .output import FORMAT, as_json, show_json
-
-_READERS: Final = {".hcl": hcl.parse, ".json": json_text.parse}
 
 
 def _register(given: Parsed) -> None:
@@ -58,31 +57,16 @@ def _deregister(given: Parsed) -> None:
 
 def _from_files(names: tuple[str, ...]) -> list[dict[str, Any]]:
     """The service definitions of all files; what is wrong in any of them ends the command before a request is made."""
-    return [service for name in names for path in _files(Path(name)) for service in _read(path)]
-
-
-def _files(path: Path) -> list[Path]:
-    candidates = sorted(one for one in path.iterdir() if one.is_file()) if path.is_dir() else [path]
-    chosen = [one for one in candidates if one.suffix in _READERS or not one.exists()]
-    for one in candidates:
-        if one not in chosen:
-            print(f"{one} is left out: its name must end in .hcl or .json", file=sys.stderr)
-    return chosen
+    return [service for name in names for service in _read(Path(name))]
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
+    if path.is_file() and path.suffix.removeprefix(".") not in FORMATS:
+        print(f"skipping file {path}, extension must be .hcl or .json", file=sys.stderr)
     try:
-        text = path.read_text()
-        document = Document(str(path), text, _READERS[path.suffix](str(path), text))
-        decoded = decode.decode(document)
-    except OSError as error:
-        raise Failed(f"Error: config: Open failed on {path}. {file_error('open', error)}") from None
-    except (ConfigError, UnicodeDecodeError) as error:
+        return read_services(path)
+    except ConfigError as error:
         raise Failed(f"Error: {error}") from None
-    for warning in decoded.warnings:
-        print(warning, file=sys.stderr)
-    services = decoded.settings.get("services")
-    return list(services.value) if services is not None and isinstance(services.value, list) else []
 
 
 def _from_flags(given: Parsed) -> dict[str, Any]:
