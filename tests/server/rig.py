@@ -48,13 +48,19 @@ class FakePool:
         self.members: dict[str, FakeMember] = {}
         self.listeners: list[Server] = []
         self.fired: list[tuple[str, bytes]] = []
+        self.forced_out: list[str] = []
 
     def gossip(self) -> Gossip:
         return Gossip(
             members=lambda: list(self.members.values()),
             coordinate_of=lambda _name: None,
             fire=lambda name, payload: self.fired.append((name, payload)),
+            force_leave=self._force_leave,
         )
+
+    def _force_leave(self, name: str) -> None:
+        self.forced_out.append(name)
+        asyncio.get_running_loop().call_soon(self.set_status, name, LEFT)
 
     def put(self, member: FakeMember) -> None:
         self.members[member.name] = member

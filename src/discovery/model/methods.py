@@ -26,6 +26,7 @@ METHODS: Final[dict[str, Method]] = _table(
     Method("Status.Leader", r.DCSpecificRequest, str),
     Method("Status.Peers", r.DCSpecificRequest, list[str]),
     Method("Status.RaftStats", r.Empty, r.RaftStatsReply),
+    Method("Status.Bootstrap", r.BootstrapRequest, r.BootstrapReply),
     Method("Catalog.Register", r.RegisterRequest, r.Empty, write=True),
     Method("Catalog.Deregister", r.DeregisterRequest, r.Empty, write=True),
     Method("Catalog.ListDatacenters", r.QueryOptions, list[str]),

@@ -447,6 +447,20 @@ class RaftConfigurationResponse(Record, frozen=True, kw_only=True):
     index: int = always(int)
 
 
+class BootstrapRequest(Request, frozen=True, kw_only=True):
+    """A new server asks whether the cluster may begin with these servers: their ids, sorted."""
+
+    servers: list[str] = always(new_list)
+
+
+class BootstrapReply(Record, frozen=True, kw_only=True):
+    """Whether the one asked agrees, else why not; `peers` is the size of the cluster it has already."""
+
+    agreed: bool = always(bool)
+    peers: int = always(int)
+    reason: str = always(str)
+
+
 class RaftRemovePeerRequest(Request, frozen=True, kw_only=True):
     address: str = always(str)
     id: str = always(str)

@@ -6,7 +6,7 @@ added at random so that watchers do not come back in step, and at the end of the
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from discovery.model.query import Read
@@ -27,22 +27,37 @@ class BlockingQueries:
         self.waiting = 0
         """How many queries wait now."""
 
-    async def run(self, question: Callable[[], Read[Any]], min_index: int, wait: float) -> Read[Any]:
-        """The first answer whose index is above `min_index`, or the current one when `wait` seconds (0: the default) are over."""
+    async def run(
+        self,
+        question: Callable[[], Read[Any]],
+        min_index: int,
+        wait: float,
+        confirm: Callable[[], Awaitable[None]] | None = None,
+    ) -> Read[Any]:
+        """The first answer whose index is above `min_index`, or the current one when `wait` seconds (0: the default) are over.
+
+        `confirm` is awaited before the question is asked again, for readers who want more than this server's word.
+        """
         read = question()
         if min_index == 0 or read.index > min_index:
             return read
         loop = asyncio.get_running_loop()
-        wait = min(wait, self._max_wait) if wait > 0 else self._default_wait
-        deadline = loop.time() + wait + self._rng.uniform(0, wait / _JITTER_FRACTION)
+        deadline = self.deadline(loop.time(), wait)
         self.waiting += 1
         try:
             while read.index <= min_index and loop.time() < deadline:
                 await self._changed(read, loop, deadline)
+                if confirm is not None:
+                    await confirm()
                 read = question()
         finally:
             self.waiting -= 1
         return read
+
+    def deadline(self, now: float, wait: float) -> float:
+        """When a query that begins to wait now gives up."""
+        wait = min(wait, self._max_wait) if wait > 0 else self._default_wait
+        return now + wait + self._rng.uniform(0, wait / _JITTER_FRACTION)
 
     async def _changed(self, read: Read[Any], loop: asyncio.AbstractEventLoop, deadline: float) -> None:
         woken: asyncio.Future[None] = loop.create_future()

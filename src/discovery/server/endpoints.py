@@ -22,6 +22,7 @@ from discovery.model.methods import METHODS
 from discovery.model.query import Read
 from discovery.model.records import Record
 from discovery.state.store import StateStore
+from discovery.telemetry import Metrics
 
 from .blocking import BlockingQueries
 from .locks import LockDelays
@@ -72,6 +73,7 @@ class Endpoints:
         hold_time: float = RPC_HOLD_TIME,
         elsewhere: Elsewhere = no_elsewhere,
         no_leader_reason: Callable[[], str] = lambda: "",
+        metrics: Metrics,
     ) -> None:
         self._datacenter = datacenter
         self._replica = replica
@@ -82,8 +84,18 @@ class Endpoints:
         self._hold_time = hold_time
         self._elsewhere = elsewhere
         self._no_leader_reason = no_leader_reason
+        self._metrics = metrics
+        self._meters = {
+            "KVS.Apply": metrics.kvs_apply,
+            "Txn.Apply": metrics.txn_apply,
+            "Session.Apply": metrics.session_apply,
+            "Catalog.Register": metrics.catalog_register,
+            "Catalog.Deregister": metrics.catalog_deregister,
+            "PreparedQuery.Apply": metrics.prepared_query_apply,
+        }
         self._delays = LockDelays(store)
         self._special: dict[str, Callable[[Any], Awaitable[Any]]] = {}
+        self._stale: set[str] = set()
         self._anywhere: dict[str, Callable[[Any], Awaitable[Any]]] = {}
         self._prepare: Mapping[str, Callable[[Any], Any]] = {
             "KVS.Apply": policy.kv,
@@ -98,19 +110,26 @@ class Endpoints:
         }
         self._add_own_endpoints()
 
-    def serve(self, method: str, handler: Callable[[Any], Awaitable[Any]], *, anywhere: bool = False) -> None:
-        """Add an endpoint that needs more than the store. `anywhere`: any server answers it, leader or not."""
+    def serve(
+        self, method: str, handler: Callable[[Any], Awaitable[Any]], *, anywhere: bool = False, stale: bool = False
+    ) -> None:
+        """Add an endpoint that needs more than the store.
+
+        `anywhere`: any server answers it, leader or not. `stale`: any server if the request allows it, else the leader.
+        """
         (self._anywhere if anywhere else self._special)[method] = handler
+        if stale:
+            self._stale.add(method)
 
     def _add_own_endpoints(self) -> None:
-        self.serve("PreparedQuery.Get", self._query_get)
-        self.serve("PreparedQuery.Execute", self._query_execute)
-        self.serve("PreparedQuery.Explain", self._query_explain)
-        self.serve("Intention.Get", self._intention_get)
-        self.serve("Intention.Match", self._intention_match)
-        self.serve("Intention.Check", self._intention_check)
-        self.serve("Txn.Read", self._txn_read)
-        self.serve("Operator.AutopilotGetConfiguration", self._autopilot_get)
+        self.serve("PreparedQuery.Get", self._query_get, stale=True)
+        self.serve("PreparedQuery.Execute", self._query_execute, stale=True)
+        self.serve("PreparedQuery.Explain", self._query_explain, stale=True)
+        self.serve("Intention.Get", self._intention_get, stale=True)
+        self.serve("Intention.Match", self._intention_match, stale=True)
+        self.serve("Intention.Check", self._intention_check, stale=True)
+        self.serve("Txn.Read", self._txn_read, stale=True)
+        self.serve("Operator.AutopilotGetConfiguration", self._autopilot_get, stale=True)
 
     # --- the seam ----------------------------------------------------------------------------------------------------
 
@@ -124,7 +143,7 @@ class Endpoints:
         handler = self._anywhere.get(method)
         if handler is not None:
             return ServerAnswer(await handler(request))
-        if getattr(request, "allow_stale", False):
+        if getattr(request, "allow_stale", False) and (method in STORE_READS or method in self._stale):
             return await self._answer_stale(method, request)
         deadline = asyncio.get_running_loop().time() + self._hold_time
         while True:
@@ -140,7 +159,10 @@ class Endpoints:
 
     def collect_released_locks(self) -> None:
         """Called after each pass of apply: lock-delays begin."""
-        self._delays.collect()
+        if self._replica.replaying:
+            self._delays.forget()
+        else:
+            self._delays.collect()
 
     def leads(self) -> bool:
         return self._replica.leader_ready and self._replica.lease_valid()
@@ -177,11 +199,23 @@ class Endpoints:
         if prepare is not None:
             return ServerAnswer(await self._write(method, request, prepare))
         if getattr(request, "require_consistent", False):
-            await self._replica.read_barrier()
+            await self._confirm()
             return await self._read(method, request, "consistent")
         if not self._replica.lease_valid():
             await self._replica.read_barrier()
+            return await self._read(method, request, "leader")
+        answer = await self._read(method, request, "leader")
+        if self._replica.lease_valid() or method not in STORE_READS or request.min_query_index:
+            return answer
+        # This process was held up since it looked at the lease: others may have written meanwhile.
+        await self._replica.read_barrier()
         return await self._read(method, request, "leader")
+
+    async def _confirm(self) -> None:
+        """That we lead, by a quorum."""
+        started = asyncio.get_running_loop().time()
+        await self._replica.read_barrier()
+        self._metrics.rpc_consistent_read.observe(asyncio.get_running_loop().time() - started)
 
     # --- reads -------------------------------------------------------------------------------------------------------
 
@@ -193,9 +227,13 @@ class Endpoints:
                 raise RequestFailed(f"rpc: can't find method {method}")
             return ServerAnswer(await handler(request))
         store = self._store
+        self._metrics.rpc_query.inc()
         if request.min_query_index > 0:
             result = await self._blocking.run(
-                lambda: read.ask(store, request), request.min_query_index, request.max_query_time / 1e9
+                lambda: read.ask(store, request),
+                request.min_query_index,
+                request.max_query_time / 1e9,
+                self._confirm if level == "consistent" else None,
             )
             return ServerAnswer(self._reply(read, result, level))
         result = read.ask(store, request)
@@ -288,12 +326,31 @@ class Endpoints:
     # --- writes ------------------------------------------------------------------------------------------------------
 
     async def _write(self, method: str, request: Any, prepare: Callable[[Any], Any]) -> Any:
-        if method == "KVS.Apply" and request.op == "lock" and self._delays.refuses(request.dir_ent.key):
-            return False
-        result = await self._replica.propose(prepare(request))
+        command = prepare(request)
+        refusal = self._delayed(method, request)
+        if refusal is not None:
+            return refusal
+        started = asyncio.get_running_loop().time()
+        result = await self._replica.propose(command)
+        meter = self._meters.get(method)
+        if meter is not None:
+            meter.observe(asyncio.get_running_loop().time() - started)
         if isinstance(result, DiscoveryError):
             raise result
         return r.Empty() if METHODS[method].reply_type is r.Empty else result
+
+    def _delayed(self, method: str, request: Any) -> bool | r.TxnResponse | None:
+        """The answer to who asks for a lock during its lock-delay; None to all others."""
+        if method == "KVS.Apply":
+            return False if request.op == "lock" and self._delays.refuses(request.dir_ent.key) else None
+        if method != "Txn.Apply":
+            return None
+        errors = [
+            r.TxnError(op_index=number, what=f'failed to lock key "{op.kv.dir_ent.key}" due to lock delay')
+            for number, op in enumerate(request.ops)
+            if op.kv is not None and op.kv.verb == "lock" and self._delays.refuses(op.kv.dir_ent.key)
+        ]
+        return r.TxnResponse(errors=errors) if errors else None
 
 
 def execute_query(store: StateStore, query: Any, request: r.PreparedQueryExecuteRequest, rng: random.Random) -> list[Any]:

@@ -49,7 +49,7 @@ class LeaderDuties:
         self.sessions = SessionTimers(store, self._destroy_session, log)
         metrics.session_ttl_active.read = lambda: float(self.sessions.active)
         self._tasks: list[asyncio.Task[None]] = []
-        self._dirty: dict[str, Member] = {}
+        self._dirty: set[str] = set()
         self._gone: dict[str, Member] = {}
         self._work = asyncio.Event()
 
@@ -85,11 +85,11 @@ class LeaderDuties:
 
     def member_changed(self, member: Member) -> None:
         """A member joined, failed, left or changed its tags."""
-        self._dirty[member.name] = member
+        self._dirty.add(member.name)
         self._work.set()
 
     def member_reaped(self, member: Member) -> None:
-        self._dirty.pop(member.name, None)
+        self._dirty.discard(member.name)
         self._gone[member.name] = member
         self._work.set()
 
@@ -107,10 +107,9 @@ class LeaderDuties:
 
     async def _reconcile_changed(self) -> None:
         self._work.clear()
-        dirty, self._dirty = self._dirty, {}
+        dirty, self._dirty = self._dirty, set()
         gone, self._gone = self._gone, {}
-        for member in dirty.values():
-            await self._reconciler.one(member)
+        await self._reconciler.some(dirty)
         for member in gone.values():
             await self._reconciler.reaped(member)
 

@@ -66,7 +66,6 @@ class OperatorEndpoints:
         at_the_leader: dict[str, Callable[[Any], Awaitable[Any]]] = {
             "Coordinate.Update": self._coordinate_update,
             "Session.Renew": self._session_renew,
-            "Operator.RaftGetConfiguration": self._raft_configuration,
             "Operator.RaftRemovePeerByAddress": self._remove_by_address,
             "Operator.RaftRemovePeerByID": self._remove_by_id,
             "Operator.ServerHealth": self._server_health,
@@ -77,6 +76,7 @@ class OperatorEndpoints:
             endpoints.serve(method, handler, anywhere=True)
         for method, handler in at_the_leader.items():
             endpoints.serve(method, handler)
+        endpoints.serve("Operator.RaftGetConfiguration", self._raft_configuration, stale=True)
 
     # --- status ------------------------------------------------------------------------------------------------------
 

@@ -65,25 +65,28 @@ def _removable(servers: Sequence[Candidate], min_quorum: int) -> tuple[list[str]
 
 
 def _zone_voters(servers: Sequence[Candidate]) -> set[str]:
-    """Ids of those that should vote."""
+    """Ids of those that should vote. A zone whose servers are all dead keeps its vote until another zone can give one."""
     chosen = {server.id for server in servers if server.may_vote and not server.zone}
     members: dict[str, list[Candidate]] = {}
     for server in servers:
         if server.may_vote and server.zone:
             members.setdefault(server.zone, []).append(server)
-    lost = 0
+    lost: list[Candidate] = []
     standing_by: list[Candidate] = []
     for zone in sorted(members):
-        ranked = sorted(members[zone], key=_rank)
-        chosen.add(ranked[0].id)
-        lost += not _serves(ranked[0])
-        standing_by += [server for server in ranked[1:] if _serves(server)]
-    chosen |= {server.id for server in sorted(standing_by, key=_rank)[:lost]}
-    return chosen
+        best, *others = sorted(members[zone], key=_rank)
+        if best.dead:
+            lost.append(best)
+        else:
+            chosen.add(best.id)
+        standing_by += filter(_serves, others)
+    extra = sorted(standing_by, key=_rank)[: len(lost)]
+    return chosen | {server.id for server in extra} | {server.id for server in lost[len(extra) :]}
 
 
 def _serves(server: Candidate) -> bool:
-    return server.healthy if server.voter else server.stable
+    """A vote that was given is not taken away for a bad moment."""
+    return not server.dead if server.voter else server.stable
 
 
 def _rank(server: Candidate) -> tuple[bool, bool, bool, str]:

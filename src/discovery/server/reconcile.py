@@ -7,7 +7,7 @@ first without a vote (`autopilot` gives it). Nodes without `serfHealth` are none
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
 from discovery.model import commands as c
@@ -68,6 +68,11 @@ class Reconciler:
                 self._log.info("deregistering a node that gossip does not know: node=%s", check.node)
                 await self._guarded(check.node, self._deregister_node(check.node))
         self._metrics.leader_reconcile.observe(asyncio.get_running_loop().time() - started)
+
+    async def some(self, names: Collection[str]) -> None:
+        """Those that changed, as they are by now."""
+        for member in [member for member in self._members() if member.name in names]:
+            await self.one(member)
 
     async def one(self, member: Member) -> None:
         """Bring a member into the catalog as gossip sees it. What is refused is logged; the next full pass tries again."""

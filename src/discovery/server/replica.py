@@ -98,6 +98,7 @@ class Replica:
         self._scheduled = False
         self._stopped = False
         self._started_at = loop.time()
+        self._replay_end = raft.last_index
         self._timer: asyncio.TimerHandle | None = None
         metrics.raft_applied_index.read = lambda: float(raft.applied_index)
         metrics.raft_last_index.read = lambda: float(raft.last_index)
@@ -134,6 +135,11 @@ class Replica:
     @property
     def applied_index(self) -> int:
         return self._raft.applied_index
+
+    @property
+    def replaying(self) -> bool:
+        """Whether what is applied comes from the log that was there at the start."""
+        return self._raft.applied_index <= self._replay_end
 
     def follower_state(self, server_id: str) -> tuple[int, float]:
         """Leader only: the index up to which a server is known to agree, and seconds since it was heard of."""
@@ -401,13 +407,13 @@ class Replica:
         self._barriers.applied(self._raft.applied_index)
 
     def _apply_entries(self, deadline: float) -> int:
-        """Returns the index reached."""
+        """Returns the index reached; what was there at the start and what is new are never one pass."""
         count = 0
         while True:
             entry = self._to_apply.popleft()
             count += 1
             self._apply_entry(entry)
-            if not self._to_apply or self._loop.time() >= deadline:
+            if not self._to_apply or entry.index == self._replay_end or self._loop.time() >= deadline:
                 self._metrics.raft_commit_num_logs.set(count)
                 return entry.index
 

@@ -175,10 +175,12 @@ class Server:
             replica=self.replica,
             datacenter=options.datacenter,
             expect=options.bootstrap_expect,
-            peers_of=self._peers_of,
+            members=gossip.members,
+            ask=self._ask_to_begin,
             log=log,
         )
         self.blocking = BlockingQueries(self.store, rng, default_wait=options.default_query_time, max_wait=options.max_query_time)
+        metrics.rpc_queries_blocking.read = lambda: float(self.blocking.waiting)
         self._forwarder = DatacenterForwarder(dialer, rng, on_call=metrics.rpc_cross_dc.inc)
         wan_name = f"{options.node_name}.{options.datacenter}"
         self._datacenters = Datacenters(options.datacenter, wan_name, gossip.wan, self._forwarder)
@@ -193,8 +195,10 @@ class Server:
             hold_time=options.rpc_hold_time,
             elsewhere=self._datacenters.call,
             no_leader_reason=lambda: self._bootstrap.waiting_for,
+            metrics=metrics,
         )
-        autopilot = Autopilot(
+        self.endpoints.serve("Status.Bootstrap", self._asked_to_begin, anywhere=True)
+        self.autopilot = Autopilot(
             replica=self.replica,
             store=self.store,
             datacenter=options.datacenter,
@@ -218,14 +222,14 @@ class Server:
             log=log,
         )
         self.duties = LeaderDuties(
-            replica=self.replica, store=self.store, reconciler=reconciler, autopilot=autopilot, metrics=metrics, log=log
+            replica=self.replica, store=self.store, reconciler=reconciler, autopilot=self.autopilot, metrics=metrics, log=log
         )
         self._operator = OperatorEndpoints(
             endpoints=self.endpoints,
             replica=self.replica,
             store=self.store,
             sessions=self.duties.sessions,
-            autopilot=autopilot,
+            autopilot=self.autopilot,
             datacenter=options.datacenter,
             members=gossip.members,
             coordinate_of=gossip.coordinate_of,
@@ -326,7 +330,7 @@ class Server:
         """Look at the members of the gossip pool, and form the cluster if its time has come."""
         self._addresses.heard_of(self._gossip.members())
         if self.replica.is_virgin and self._options.bootstrap_expect:
-            task = asyncio.get_running_loop().create_task(self._bootstrap.consider(self._gossip.members()))
+            task = asyncio.get_running_loop().create_task(self._bootstrap.consider())
             self._forming.add(task)
             task.add_done_callback(self._forming.discard)
 
@@ -336,10 +340,13 @@ class Server:
             self.consider_bootstrap()
             await asyncio.sleep(0.5)
 
-    async def _peers_of(self, address: str) -> Sequence[str]:
-        request = r.DCSpecificRequest(datacenter=self._options.datacenter)
-        peers: list[str] = await self.pool.call(address, "Status.Peers", request, timeout=2.0)
-        return peers
+    async def _ask_to_begin(self, address: str, servers: Sequence[str]) -> r.BootstrapReply:
+        request = r.BootstrapRequest(datacenter=self._options.datacenter, servers=list(servers))
+        reply: r.BootstrapReply = await self.pool.call(address, "Status.Bootstrap", request)
+        return reply
+
+    async def _asked_to_begin(self, request: r.BootstrapRequest) -> r.BootstrapReply:
+        return self._bootstrap.agree(request.servers)
 
     # --- Raft's connections ------------------------------------------------------------------------------------------
 
