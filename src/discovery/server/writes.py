@@ -6,6 +6,7 @@ depends only on the replicated state is checked when the command is applied, in 
 
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -121,10 +122,12 @@ class WritePolicy:
         intention = request.intention
         if intention is None:
             raise RequestFailed("Must provide an intention")
+        now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        intention = replace(intention, updated_at=now)
         if request.op == "create":
             if intention.id:
                 raise RequestFailed("ID must be empty when creating a new intention")
-            intention = replace(intention, id=str(uuid.uuid4()))
+            intention = replace(intention, id=str(uuid.uuid4()), created_at=now)
         return c.IntentionChange(replace(request, token="", intention=intention))
 
     def autopilot(self, request: r.AutopilotSetRequest) -> c.AutopilotChange:
