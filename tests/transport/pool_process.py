@@ -1,7 +1,8 @@
 """One member of a gossip pool in a process of its own, so that it can be killed and stopped as processes are.
 
 Takes its options as one JSON object in the first argument, and commands as JSON lines `[method, argument...]` on standard
-input. Writes a JSON line for every event: its kind, and the member's name or the event's.
+input; with the option `wait` it starts only at the first line. Writes a JSON line for every event: its kind, and the member's
+name or the event's.
 """
 
 import asyncio
@@ -9,9 +10,11 @@ import json
 import logging
 import random
 import sys
+from contextlib import suppress
 from typing import Any
 
-from discovery.transport.membership import LAN, LOCAL, Event, KeyringChanged, Membership, PoolOptions, UserEvent
+from discovery.telemetry import Metrics
+from discovery.transport.membership import LAN, LOCAL, Event, JoinFailed, KeyringChanged, Membership, PoolOptions, UserEvent
 
 
 def describe(event: Event) -> list[object]:
@@ -27,25 +30,38 @@ def say(*words: object) -> None:
 
 
 async def main(options: dict[str, Any]) -> None:
-    join = options.pop("join", [])
+    join, wait = options.pop("join", []), options.pop("wait", False)
     options["profile"] = {"LAN": LAN, "LOCAL": LOCAL}[options["profile"]]
     if options.get("keyring"):
         options["keyring"] = [bytes.fromhex(key) for key in options["keyring"]]
+    metrics = Metrics()
     pool = Membership(
-        PoolOptions(**options), on_event=lambda event: say(*describe(event)), rng=random.SystemRandom(), log=logging.getLogger()
+        PoolOptions(**options),
+        on_event=lambda event: say(*describe(event)),
+        rng=random.SystemRandom(),
+        log=logging.getLogger(),
+        metrics=metrics,
     )
-    await pool.start()
-    for address in join:
-        await pool.join([address])
-    say("ready")
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    if wait:
+        say("ready")
+        await reader.readline()
+    await pool.start()
+    while join:
+        # Those that start together may not listen yet.
+        with suppress(JoinFailed):
+            await pool.join(join)
+            break
+        await asyncio.sleep(0.2)
+    if not wait:
+        say("ready")
     async for line in reader:
-        await obey(pool, json.loads(line))
+        await obey(pool, metrics, json.loads(line))
     await pool.stop()
 
 
-async def obey(pool: Membership, command: list[Any]) -> None:
+async def obey(pool: Membership, metrics: Metrics, command: list[Any]) -> None:
     match command:
         case ["leave"]:
             await pool.leave()
@@ -56,6 +72,8 @@ async def obey(pool: Membership, command: list[Any]) -> None:
             pool.user_event(name, payload.encode(), False)
         case ["members"]:
             say("members", {member.name: str(member.status) for member in pool.members()})
+        case ["sent"]:
+            say("sent", metrics.memberlist_udp_sent.total, metrics.memberlist_tcp_sent.total)
         case ["counters"]:
             say("counters", pool.counters())
         case _:

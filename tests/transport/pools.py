@@ -148,6 +148,11 @@ class MemberProcess:
                 assert text, f"it ended after {self.said[-3:]}"
                 self.said.append(json.loads(text))
 
+    async def next(self, *words: Any) -> list[Any]:
+        """As `until`, of what it has not said yet."""
+        self.said = [line for line in self.said if line[: len(words)] != list(words)]
+        return await self.until(*words)
+
     async def tell(self, *command: Any) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(command).encode() + b"\n")
