@@ -25,7 +25,7 @@ from discovery.raft.core import Raft
 from discovery.raft.messages import Configuration, decode
 from discovery.state.store import StateStore
 from discovery.storage.log import LogStore
-from discovery.storage.recovery import recover
+from discovery.storage.recovery import Recovered, recover
 from discovery.storage.snapshots import SnapshotStore
 from discovery.telemetry import Metrics
 from discovery.transport import first_bytes
@@ -58,7 +58,8 @@ from .snapshotting import SnapshotPolicy, Snapshotting
 from .writes import WritePolicy
 
 _RESTORE_CHUNK = 256 * 1024
-_LOG_FILE = "raft.db"
+LOG_FILE = "raft.db"
+SNAPSHOTS = "snapshots"
 _FAREWELL = 5.0
 """Seconds for which a server that left is still sent what concerns it."""
 
@@ -120,12 +121,12 @@ class Server:
         self._gossip = gossip
         self._log = log
         self.store = StateStore()
-        self._log_store = LogStore(options.directory / _LOG_FILE)
-        self._log_store.claim(options.node_id)
-        files = SnapshotStore(options.directory / "snapshots")
-        recovered = recover(self._log_store, files)
-        if recovered.snapshot is not None:
-            self.store.restore(files.read_chunks(recovered.snapshot))
+        self._log_store = LogStore(options.directory / LOG_FILE)
+        try:
+            files, recovered = self._recover()
+        except BaseException:
+            self._log_store.close()
+            raise
         raft = Raft(
             server_id=options.node_id,
             options=options.raft,
@@ -257,6 +258,15 @@ class Server:
         self._configuration = raft.configuration
         self._tasks: list[asyncio.Task[None]] = []
         self._forming: set[asyncio.Task[None]] = set()
+
+    def _recover(self) -> tuple[SnapshotStore, Recovered]:
+        """What is on disk, with the state of the newest snapshot taken over. Raises StorageError, OSError."""
+        self._log_store.claim(self._options.node_id)
+        files = SnapshotStore(self._options.directory / SNAPSHOTS)
+        recovered = recover(self._log_store, files)
+        if recovered.snapshot is not None:
+            self.store.restore(files.read_chunks(recovered.snapshot))
+        return files, recovered
 
     # --- life cycle --------------------------------------------------------------------------------------------------
 
@@ -426,7 +436,7 @@ class Server:
             await told_plainly(restore_snapshot(self._dialer, leader, data, datacenter=self._options.datacenter, token=token))
             return
         _, state = await asyncio.to_thread(archive.unpack, data)
-        await asyncio.to_thread(StateStore().restore, [state])
+        await asyncio.to_thread(StateStore().read, [state])
         restore_id = str(uuid.uuid4())
         pieces = [state[start : start + _RESTORE_CHUNK] for start in range(0, len(state), _RESTORE_CHUNK)] or [b""]
         for number, piece in enumerate(pieces, 1):

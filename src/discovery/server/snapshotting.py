@@ -160,7 +160,7 @@ class Snapshotting:
         """Replace the state by the received snapshot, then let the log begin after it."""
         started = asyncio.get_running_loop().time()
         try:
-            self._store.restore(self._files.read_chunks(meta))
+            self._store.adopt(await asyncio.to_thread(self._store.read, self._files.read_chunks(meta)))
         except Exception as error:
             self._log.critical("a verified snapshot can't be installed: index=%d error=%s", meta.index, error)
             self._replica.hooks.failed(error)
