@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from discovery.dns.options import DnsOptions
 from discovery.dns.wire import Malformed, parse_answers, parse_query
 from tests.dns.catalog import reference_catalog
+from tests.dns.fuzzing import fuzz
 from tests.dns.rig import make_server
 
 NAMES = [
@@ -87,3 +88,11 @@ def test_names_that_point_at_names_without_end() -> None:
     last = (0xC000 | start + len(chain) - 2).to_bytes(2) + b"\0\1\0\1" + bytes(4) + b"\0\4" + bytes(4)
     with pytest.raises(Malformed, match="RecursionError"):
         parse_answers(head + holder + last)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_kept_and_fresh_answers_to_mutated_questions_agree_and_are_right(seed: int) -> None:
+    seen = await fuzz(4000, seed)
+    assert seen["NOERROR"] > 500
+    assert min(seen["NXDOMAIN"], seen["FORMERR"], seen["dropped"], seen["kept"]) > 50
+    assert seen["lost"] == 0
