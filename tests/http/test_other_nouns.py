@@ -364,8 +364,10 @@ async def test_intention_questions(world: World) -> None:
 )
 async def test_authorize(world: World, source: str, authorized: bool, reason: str) -> None:
     uri = f"spiffe://{ID}.consul/ns/default/dc/dc1/svc/{source}"
-    response = await world.request("POST", "/v1/agent/connect/authorize", {"Target": "b", "ClientCertURI": uri})
-    assert response.json() == {"Authorized": authorized, "Reason": reason}
+    for cache in ("MISS", "HIT"):
+        response = await world.request("POST", "/v1/agent/connect/authorize", {"Target": "b", "ClientCertURI": uri})
+        assert response.json() == {"Authorized": authorized, "Reason": reason}
+        assert response.headers["X-Cache"] == cache
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from .decoding import Decoder, Rules
 from .encoding import Reply, header
 from .errors import bad_request, text_reply
 from .filter import apply_filter
-from .params import parse_bool, parse_wait
+from .params import blocking_options, parse_bool, parse_wait
 
 _CHECK_SNAKE_CASE: Final = (
     "script_args", "deregister_critical_service_after", "docker_container_id", "tls_skip_verify", "grpc_use_tls",
@@ -140,6 +140,8 @@ async def monitor(call: Call) -> StreamResponse:
 
 
 async def members(call: Call) -> Reply:
+    if call.params.get("segment"):
+        raise RequestFailed("Network segments are not supported in this version of Consul")
     return call.json(call.api.agent.members(wan=bool(call.params.get("wan"))))
 
 
@@ -195,6 +197,7 @@ def _filtered(call: Call, kind: type, items: dict[str, Any]) -> dict[str, Any]:
 
 
 async def service(call: Call) -> Reply:
+    blocking_options(call.params)
     found = _service(call)
     known = call.params.get("hash")
     if known and found.content_hash == known:

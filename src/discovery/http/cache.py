@@ -24,6 +24,8 @@ IDLE_LIMIT: Final = 3600.0
 """Seconds after which an answer that nobody asked for is no longer followed."""
 REFRESH_WAIT: Final = 600 * 10**9
 RETRY_PAUSE: Final = 5.0
+_IDLE_PAUSE: Final = 1.0
+"""Seconds before asking again when nothing was new: a server that does not wait must not be asked in a circle."""
 _DEFAULT_WAIT: Final = 300.0
 
 
@@ -127,7 +129,10 @@ class ReadCache:
                 await asyncio.sleep(RETRY_PAUSE)
                 continue
             entry.following = True
+            newer = reply.index != asked.min_query_index
             entry.replace(reply, loop.time())
+            if not newer:
+                await asyncio.sleep(_IDLE_PAUSE)
         if self._entries.get(key) is entry:
             del self._entries[key]
 

@@ -12,16 +12,18 @@ from discovery.model.records import Record
 from discovery.model.requests import QueryMeta, QueryOptions, QuerySource
 
 from .cache import ReadCache
-from .decoding import DecodeError, Decoder
+from .decoding import DecodeError, Decoder, UnknownField
 from .encoding import JSON, Reply, meta_headers, to_json
+from .errors import bad_request
 from .meter import Metrics
 from .options import HttpOptions
-from .params import NO_PARAMS, Params, read_options
+from .params import NO_PARAMS, Params, blocking_options, consistency_options
 
 T = TypeVar("T")
 
 MAX_BODY: Final = 16 * 1024 * 1024
 """Bytes of a body that has no limit of its own in Consul."""
+_ENTERPRISE: Final = "Namespaces are a Consul Enterprise feature"
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -81,13 +83,23 @@ class Call:
 
     def read(self) -> dict[str, Any]:
         """The fields of `QueryOptions`."""
+        if not self.params and not self.api.options.discovery_max_stale:
+            return self.scope()
+        return self.consistency() | blocking_options(self.params) | self.scope()
+
+    def consistency(self) -> dict[str, Any]:
+        """The fields of `QueryOptions` that say how fresh an answer must be and where it may come from."""
         options = self.api.options
         max_stale = options.discovery_max_stale if self.path.startswith(("/v1/catalog", "/v1/health")) else 0
         control = self.request.headers.get("Cache-Control", "") if "cached" in self.params else ""
-        fields = read_options(self.params, control, use_cache=options.use_cache, max_stale=max_stale)
-        fields["datacenter"] = self.datacenter
-        fields["token"] = self.token
-        return fields
+        return consistency_options(self.params, control, use_cache=options.use_cache, max_stale=max_stale)
+
+    def refuse_namespace(self) -> None:
+        """Namespaces are no part of the open edition: a request that means one must not be answered from all there is."""
+        if self.params.get("ns"):
+            raise bad_request(f'Invalid query parameter: "ns" - {_ENTERPRISE}')
+        if self.request.headers.get("X-Consul-Namespace"):
+            raise bad_request(f'Invalid header: "X-Consul-Namespace" - {_ENTERPRISE}')
 
     @property
     def near(self) -> str:
@@ -125,6 +137,9 @@ class Call:
         """The JSON body; a bad one is answered 400 with `prefix` before Go's text."""
         try:
             return decoder.decode(await self.body())
+        except UnknownField as error:
+            hint = f" - {_ENTERPRISE}" if error.field == "Namespace" and self.path.startswith("/v1/catalog/") else ""
+            raise InvalidRequest(f"{prefix}{error}{hint}") from None
         except DecodeError as error:
             raise InvalidRequest(f"{prefix}{error}") from None
 

@@ -1,8 +1,10 @@
 """`/v1/catalog/`: nodes and services, and registering them from outside."""
 
+from typing import Final
+
 import msgspec
 
-from discovery.model.records import Node, NodeService, ServiceNode
+from discovery.model.records import CheckDefinition, Node, NodeService, ServiceNode
 from discovery.model.requests import (
     DCSpecificRequest,
     DeregisterRequest,
@@ -18,14 +20,16 @@ from discovery.model.requests import (
 )
 
 from .call import Call
-from .decoding import Decoder
+from .decoding import Decoder, Rules
 from .encoding import Reply
 from .filter import apply_filter
+from .gateways import services_of
 from .near import nearest_first
 from .params import key_value_pairs
 from .reads import read_cached
 
-_register_body = Decoder(RegisterRequest)
+_register_body: Final = Decoder(RegisterRequest, {CheckDefinition: Rules(ignore_unknown=True)})
+"""What a check does may say more than the catalog keeps."""
 
 
 class DeregisterBody(DeregisterRequest, frozen=True, kw_only=True):
@@ -34,7 +38,7 @@ class DeregisterBody(DeregisterRequest, frozen=True, kw_only=True):
     address: str = ""
 
 
-_deregister_body = Decoder(DeregisterBody)
+_deregister_body: Final = Decoder(DeregisterBody)
 
 
 async def register(call: Call) -> Reply:
@@ -60,7 +64,8 @@ async def deregister(call: Call) -> Reply:
 
 
 async def datacenters(call: Call) -> Reply:
-    request = QueryOptions(**call.read())
+    """Those that this datacenter knows, whichever `?dc` names."""
+    request = QueryOptions(**call.consistency())
     if request.use_cache:
         cached = await call.api.cache.simple("Catalog.ListDatacenters", request)
         return call.json(cached.reply, extra=cached.headers())
@@ -101,8 +106,9 @@ async def node(call: Call) -> Reply:
     reply, watch = await call.ask_read("Catalog.NodeServices", request)
     found = reply.node_services
     expression = call.params.get("filter")
+    if expression:
+        kept = apply_filter(expression, NodeService, list(((found and found.services) or {}).values()))
     if expression and found is not None:
-        kept = apply_filter(expression, NodeService, list((found.services or {}).values()))
         found = NodeServices(node=found.node, services={instance.id: instance for instance in kept})
     return call.read_reply(found, reply, consistency=True, watch=watch)
 
@@ -112,17 +118,15 @@ async def node_services(call: Call) -> Reply:
     reply: IndexedNodeServiceList
     reply, watch = await call.ask_read("Catalog.NodeServiceList", request)
     found = reply.node_services
-    expression = call.params.get("filter")
-    if expression and found.services:
-        found = msgspec.structs.replace(found, services=apply_filter(expression, NodeService, found.services))
+    kept = apply_filter(call.params.get("filter"), NodeService, found.services or ())
+    if found.services is not None:
+        found = msgspec.structs.replace(found, services=kept)
     return call.read_reply(found, reply, consistency=True, watch=watch)
 
 
 async def gateway_services(call: Call) -> Reply:
-    """No gateways are linked to services here: every gateway answers as an unknown one."""
-    call.need("Missing gateway name")
-    reply: IndexedNodes = await call.ask("Catalog.ListNodes", _whole_datacenter(call))
-    return call.read_reply(None, reply, consistency=True)
+    found, meta = await services_of(call, call.need("Missing gateway name"))
+    return call.read_reply(found, meta, consistency=True)
 
 
 def _whole_datacenter(call: Call) -> DCSpecificRequest:

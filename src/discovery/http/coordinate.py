@@ -16,7 +16,6 @@ from discovery.model.requests import (
 from .call import DONE, Call
 from .decoding import Decoder
 from .encoding import Reply, meta_headers
-from .filter import apply_filter
 
 DIMENSIONS: Final = 8
 _update_body: Final = Decoder(CoordinateUpdateRequest)
@@ -47,8 +46,7 @@ async def node(call: Call) -> Reply:
 
 def _of_segment(call: Call, reply: IndexedCoordinates) -> list[NodeCoordinate]:
     wanted = call.params.get("segment")
-    found = [entry for entry in reply.coordinates if "segment" not in call.params or entry.segment == wanted]
-    return apply_filter(call.params.get("filter"), NodeCoordinate, found)
+    return [entry for entry in reply.coordinates if "segment" not in call.params or entry.segment == wanted]
 
 
 async def update(call: Call) -> Reply:

@@ -7,6 +7,7 @@ nanoseconds, bytes are base64, what follows the JSON value is ignored. A plan is
 import base64
 import binascii
 import json
+import math
 from collections.abc import Callable, Collection, Mapping
 from types import NoneType, UnionType
 from typing import Any, Final, Generic, TypeVar, Union, get_args, get_origin
@@ -180,7 +181,13 @@ def _number(value: Any, name: str) -> float:
         return 0.0
     if type(value) not in (int, float):
         raise _wrong_type(value, name, "float64")
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise DecodeError(f"json: cannot unmarshal number {value} into Go struct field .{name} of type float64")
+    return number
 
 
 def _boolean(value: Any, name: str) -> bool:

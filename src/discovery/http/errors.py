@@ -21,7 +21,7 @@ def text_reply(status: int, text: str, *, extra: bytes = b"", close: bool = Fals
 
 def error_reply(error: DiscoveryError, *, with_meta: bool) -> Reply:
     """`with_meta`: the endpoint sends the headers of an unanswered read along with a server's refusal."""
-    extra = NO_META if with_meta and error.status == 500 else b""
+    extra = NO_META if with_meta and error.status == 500 and not isinstance(error, InvalidRequest) else b""
     if isinstance(error, NoLeader) and error.reason:
         return text_reply(500, f"{error.text} ({error.reason})", extra=extra + header("X-Consul-Reason", error.reason))
     return text_reply(error.status, error.text, extra=extra)

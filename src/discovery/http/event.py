@@ -10,7 +10,7 @@ from discovery.model.errors import DiscoveryError, RequestFailed
 from .agent import wait_seconds
 from .call import Call
 from .encoding import Reply
-from .params import read_options
+from .params import blocking_options
 
 _MAX_PAYLOAD: Final = 65536
 """Bytes read of a payload; the gossip layer allows far less and says so in its own words."""
@@ -56,7 +56,7 @@ async def list_all(call: Call) -> Reply:
 
 
 def _wanted_index(call: Call) -> int:
-    found = read_options(call.params, "", use_cache=False, max_stale=0).get("min_query_index", 0)
+    found = blocking_options(call.params).get("min_query_index", 0)
     assert isinstance(found, int)
     return found
 

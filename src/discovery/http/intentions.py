@@ -27,6 +27,7 @@ from .errors import bad_request
 from .filter import apply_filter
 
 _NAMESPACE: Final = "default"
+_WILDCARD: Final = "*"
 _body: Final = Decoder(Intention)
 
 
@@ -84,20 +85,34 @@ async def _apply(call: Call, operation: str, intention: Intention) -> str:
     return str(await call.ask("Intention.Apply", request))
 
 
+def _entry(text: str) -> IntentionMatchEntry:
+    """A service as parameters name it: `name`, or `namespace/name`."""
+    namespace, separator, name = text.partition("/")
+    return IntentionMatchEntry(namespace, name) if separator else IntentionMatchEntry(_NAMESPACE, text)
+
+
 async def match(call: Call) -> Reply:
     by = _required(call, "by")
     if by not in ("source", "destination"):
         raise RequestFailed("'by' parameter must be one of 'source' or 'destination'")
     _required(call, "name")
     names = call.params.all("name")
-    question = IntentionQueryMatch(type=by, entries=[IntentionMatchEntry(namespace=_NAMESPACE, name=name) for name in names])
+    question = IntentionQueryMatch(type=by, entries=[_entry(name) for name in names])
     reply: IndexedIntentionMatches = await call.ask("Intention.Match", IntentionQueryRequest(match=question, **call.read()))
-    return call.json(dict(zip(names, reply.matches, strict=True)))
+    return call.json({name: matches or None for name, matches in zip(names, reply.matches, strict=True)})
 
 
 async def check(call: Call) -> Reply:
-    source, destination = _required(call, "source"), _required(call, "destination")
-    return call.json({"Allowed": await _allowed(call, source, destination)})
+    source, destination = _entry(_required(call, "source")), _entry(_required(call, "destination"))
+    question = IntentionQueryCheck(
+        source_ns=source.namespace,
+        source_name=source.name,
+        destination_ns=destination.namespace,
+        destination_name=destination.name,
+        source_type=call.params.get("source-type") or "consul",
+    )
+    reply: IntentionCheckResponse = await call.ask("Intention.Check", IntentionQueryRequest(check=question, **call.read()))
+    return call.json({"Allowed": reply.allowed})
 
 
 def _required(call: Call, name: str) -> str:
@@ -106,38 +121,72 @@ def _required(call: Call, name: str) -> str:
     return call.params.get(name)
 
 
-async def _allowed(call: Call, source: str, destination: str) -> bool:
-    question = IntentionQueryCheck(
-        source_ns=_NAMESPACE,
-        source_name=source,
-        destination_ns=_NAMESPACE,
-        destination_name=destination,
-        source_type="consul",
+async def exact_get(call: Call) -> Reply:
+    found = await _exact(call)
+    if found is None:
+        raise NotFound("Intention not found")
+    return call.json(found)
+
+
+async def exact_put(call: Call) -> Reply:
+    body = await call.decode(_body, "Bad request: Request decode failed: ")
+    source, destination = _entry(_required(call, "source")), _entry(_required(call, "destination"))
+    found = await _exact(call)
+    intention = msgspec.structs.replace(
+        body,
+        id=found.id if found is not None else "",
+        source_ns=source.namespace,
+        source_name=source.name,
+        destination_ns=destination.namespace,
+        destination_name=destination.name,
     )
-    reply: IntentionCheckResponse = await call.ask("Intention.Check", IntentionQueryRequest(check=question, **call.read()))
-    return reply.allowed
+    await _apply(call, "create" if found is None else "update", intention)
+    return call.boolean(True)
+
+
+async def exact_delete(call: Call) -> Reply:
+    found = await _exact(call)
+    if found is not None:
+        await _apply(call, "delete", Intention(id=found.id))
+    return call.boolean(True)
+
+
+async def _exact(call: Call) -> Intention | None:
+    """The intention between just the source and the destination that the parameters name."""
+    source, destination = _entry(_required(call, "source")), _entry(_required(call, "destination"))
+    reply: IndexedIntentions = await call.ask("Intention.List", DCSpecificRequest(**call.scope()))
+    for intention in reply.intentions:
+        sides = (intention.source_ns, intention.source_name), (intention.destination_ns, intention.destination_name)
+        if sides == ((source.namespace, source.name), (destination.namespace, destination.name)):
+            return intention
+    return None
 
 
 async def authorize(call: Call) -> Reply:
-    """May the bearer of a certificate connect to a local service?"""
+    """May the bearer of a certificate connect to a local service? Asked at every connection, so the cache answers."""
     body = await call.decode(_authorization, "Bad request: Request decode failed: ")
     if not body.target:
         raise bad_request("Target service must be specified")
     source = service_of_uri(body.client_cert_uri)
     if source is None:
         raise bad_request("ClientCertURI not a valid Connect identifier")
-    question = IntentionQueryMatch(type="destination", entries=[IntentionMatchEntry(namespace=_NAMESPACE, name=body.target)])
-    reply: IndexedIntentionMatches = await call.ask("Intention.Match", IntentionQueryRequest(match=question, **call.scope()))
+    question = IntentionQueryMatch(type="destination", entries=[IntentionMatchEntry(_NAMESPACE, body.target)])
+    cached = await call.api.cache.refreshed("Intention.Match", IntentionQueryRequest(match=question, **call.scope()))
+    reply: IndexedIntentionMatches = cached.reply
     answer = _verdict(source, reply.matches[0] if reply.matches else [])
-    return call.json(answer, extra=b"X-Cache: MISS\r\n")
+    return call.json(answer, extra=cached.headers())
 
 
-def _verdict(source: str, matches: list[Intention]) -> dict[str, object]:
+class Verdict(Record, frozen=True, kw_only=True):
+    authorized: bool
+    reason: str
+
+
+def _verdict(source: IntentionMatchEntry, matches: list[Intention]) -> Verdict:
     for intention in matches:
-        if intention.source_name in (source, "*"):
-            reason = f"Matched intention: {describe(intention)}"
-            return {"Authorized": intention.action == "allow", "Reason": reason}
-    return {"Authorized": True, "Reason": "ACLs disabled, access is allowed by default"}
+        if intention.source_ns in (source.namespace, _WILDCARD) and intention.source_name in (source.name, _WILDCARD):
+            return Verdict(authorized=intention.action == "allow", reason=f"Matched intention: {describe(intention)}")
+    return Verdict(authorized=True, reason="ACLs disabled, access is allowed by default")
 
 
 def describe(intention: Intention) -> str:
@@ -146,7 +195,7 @@ def describe(intention: Intention) -> str:
     return f"{intention.action.upper()} {source} => {destination} (ID: {intention.id}, Precedence: {intention.precedence})"
 
 
-def service_of_uri(uri: str) -> str | None:
+def service_of_uri(uri: str) -> IntentionMatchEntry | None:
     """The service that a SPIFFE id names: `spiffe://<trust-domain>/ns/<ns>/dc/<dc>/svc/<service>`."""
     try:
         parts = urlsplit(uri)
@@ -155,4 +204,4 @@ def service_of_uri(uri: str) -> str | None:
     path = parts.path.split("/")
     if parts.scheme != "spiffe" or len(path) != 7 or (path[1], path[3], path[5]) != ("ns", "dc", "svc"):
         return None
-    return unquote(path[6])
+    return IntentionMatchEntry(unquote(path[2]), unquote(path[6]))

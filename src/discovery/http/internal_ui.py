@@ -5,7 +5,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from discovery.model.naming import always, new_dict, nothing
+from discovery.model.naming import always, nothing
 from discovery.model.records import CRITICAL, PASSING, WARNING, CheckServiceNode, Record
 from discovery.model.requests import (
     DCSpecificRequest,
@@ -17,24 +17,32 @@ from discovery.model.requests import (
 )
 
 from .call import Call
-from .encoding import Reply, meta_headers
+from .encoding import Reply
 from .filter import apply_filter
+from .gateways import INGRESS, GatewayService, services_of
 from .nulls import bare_check, bare_service
 
 _EXTERNAL_SOURCE: Final = "external-source"
+
+
+class GatewayConfig(Record, frozen=True, kw_only=True):
+    """Where a service is reached from outside the mesh."""
+
+    addresses: list[str] | None = None
 
 
 class ServiceSummary(Record, frozen=True, kw_only=True):
     kind: str = ""
     name: str = always(str)
     tags: list[str] | None = always(nothing)
-    nodes: list[str] = always(list[str])
+    nodes: list[str] | None = always(nothing)
     instance_count: int = always(int)
+    proxy_for: list[str] | None = None
     checks_passing: int = always(int)
     checks_warning: int = always(int)
     checks_critical: int = always(int)
     external_sources: list[str] | None = always(nothing)
-    gateway_config: dict[str, object] = always(new_dict)
+    gateway_config: GatewayConfig = always(GatewayConfig)
 
 
 async def nodes(call: Call) -> Reply:
@@ -47,7 +55,7 @@ async def node(call: Call) -> Reply:
     request = NodeSpecificRequest(node=call.need("Missing node name"), **call.read())
     reply: IndexedNodeDump = await call.ask("Internal.NodeInfo", request)
     if not reply.dump:
-        return Reply(404, extra=meta_headers(reply))
+        return Reply(404)
     return call.read_reply(_shown(reply.dump[0]), reply)
 
 
@@ -62,6 +70,28 @@ async def services(call: Call) -> Reply:
     return call.read_reply(summaries(found), reply)
 
 
+async def gateway_services_nodes(call: Call) -> Reply:
+    """The services behind a gateway, each with its instances and where the gateway listens for it."""
+    found, meta = await services_of(call, call.need("Missing gateway name"))
+    reply: IndexedCheckServiceNodes = await call.ask("Internal.ServiceDump", ServiceDumpRequest(**call.scope()))
+    known = {summary.name: summary for summary in summaries(reply.nodes)}
+    answer = [
+        replace(
+            known.get(service.service.name, ServiceSummary(name=service.service.name)),
+            gateway_config=GatewayConfig(addresses=_addresses(call, service)),
+        )
+        for service in found or ()
+    ]
+    return call.read_reply(answer, meta)
+
+
+def _addresses(call: Call, service: GatewayService) -> list[str] | None:
+    if service.gateway_kind != INGRESS:
+        return None
+    hosts = service.hosts or [f"{service.service.name}.ingress.{call.datacenter}.{call.api.options.dns_domain}."]
+    return [f"{host}:{service.port}" for host in hosts]
+
+
 def summaries(instances: Iterable[CheckServiceNode]) -> list[ServiceSummary]:
     """One entry a service name, in the order of the names."""
     by_name: dict[str, list[CheckServiceNode]] = {}
@@ -72,6 +102,7 @@ def summaries(instances: Iterable[CheckServiceNode]) -> list[ServiceSummary]:
 
 def _summary(name: str, instances: list[CheckServiceNode]) -> ServiceSummary:
     statuses = [check.status for instance in instances for check in instance.checks]
+    destinations = {instance.service.proxy.destination_service_name for instance in instances} - {""}
     sources = {(instance.service.meta or {}).get(_EXTERNAL_SOURCE, "") for instance in instances} - {""}
     return ServiceSummary(
         kind=instances[-1].service.kind,
@@ -79,6 +110,7 @@ def _summary(name: str, instances: list[CheckServiceNode]) -> ServiceSummary:
         tags=sorted({tag for instance in instances for tag in instance.service.tags}) or None,
         nodes=[instance.node.node for instance in instances],
         instance_count=len(instances),
+        proxy_for=sorted(destinations) or None,
         checks_passing=statuses.count(PASSING),
         checks_warning=statuses.count(WARNING),
         checks_critical=statuses.count(CRITICAL),

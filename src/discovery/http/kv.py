@@ -67,7 +67,7 @@ def _condition(call: Call) -> tuple[str, dict[str, Any]]:
     params = call.params
     given = [name for name in _CONDITIONS if name in params]
     if len(given) > 1:
-        raise InvalidRequest(f"Conflicting flags: {params.encoded()}\n")
+        raise InvalidRequest(f"Conflicting flags: {params.encoded()}")
     fields: dict[str, Any] = {}
     if "flags" in params:
         fields["flags"] = parse_uint(params.get("flags"))
@@ -87,7 +87,7 @@ async def delete(call: Call) -> Reply:
     params = call.params
     tree = "recurse" in params
     if tree and "cas" in params:
-        raise InvalidRequest(f"Conflicting flags: {params.encoded()}\n")
+        raise InvalidRequest(f"Conflicting flags: {params.encoded()}")
     if not tree and not call.rest:
         raise InvalidRequest(_MISSING_KEY)
     entry = DirEntry(key=call.rest)

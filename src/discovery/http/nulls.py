@@ -1,8 +1,8 @@
-"""Where Consul writes `null` for an empty list of tags: transactions, prepared queries and the UI's endpoints."""
+"""Where Consul writes `null` for an empty list of tags or checks: transactions, prepared queries and the UI's endpoints."""
 
 from msgspec.structs import replace
 
-from discovery.model.records import CheckServiceNode, HealthCheck, NodeService
+from discovery.model.records import CheckServiceNode, HealthCheck, Node, NodeService, Record
 
 
 def bare_service(service: NodeService) -> NodeService:
@@ -13,5 +13,11 @@ def bare_check(check: HealthCheck) -> HealthCheck:
     return check if check.service_tags else replace(check, service_tags=None)
 
 
-def bare_instance(item: CheckServiceNode) -> CheckServiceNode:
-    return replace(item, service=bare_service(item.service), checks=[bare_check(check) for check in item.checks])
+class BareInstance(Record, frozen=True):
+    node: Node
+    service: NodeService
+    checks: list[HealthCheck] | None
+
+
+def bare_instance(item: CheckServiceNode) -> BareInstance:
+    return BareInstance(item.node, bare_service(item.service), [bare_check(check) for check in item.checks] or None)

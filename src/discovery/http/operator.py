@@ -1,12 +1,23 @@
-"""`/v1/operator/`: the Raft configuration and autopilot."""
+"""`/v1/operator/`: the Raft configuration, autopilot, and what the catalog holds."""
 
+from collections import Counter
 from typing import Final
 
 import msgspec
 
 from discovery.model.errors import RequestFailed
-from discovery.model.records import AutopilotConfig
-from discovery.model.requests import AutopilotSetRequest, DCSpecificRequest, OperatorHealthReply, RaftRemovePeerRequest
+from discovery.model.naming import always
+from discovery.model.records import CONSUL_SERVICE, AutopilotConfig, NodeService, Record
+from discovery.model.requests import (
+    AutopilotSetRequest,
+    DCSpecificRequest,
+    IndexedCheckServiceNodes,
+    IndexedNodes,
+    OperatorHealthReply,
+    RaftRemovePeerRequest,
+    ServiceDumpRequest,
+)
+from discovery.model.service_rules import CONNECT_PROXY, GATEWAYS
 
 from .call import DONE, Call
 from .decoding import Decoder
@@ -18,7 +29,7 @@ _autopilot_body: Final = Decoder(AutopilotConfig)
 
 
 def _question(call: Call) -> DCSpecificRequest:
-    return DCSpecificRequest(allow_stale="stale" in call.params, **call.scope())
+    return DCSpecificRequest(**call.read())
 
 
 async def raft_configuration(call: Call) -> Reply:
@@ -51,6 +62,53 @@ async def set_autopilot_configuration(call: Call) -> Reply:
         config = msgspec.structs.replace(config, modify_index=index)
     request = AutopilotSetRequest(config=config, cas=cas, **call.scope())
     return call.boolean(await call.ask("Operator.AutopilotSetConfiguration", request))
+
+
+class ServiceUsage(Record, frozen=True, kw_only=True):
+    """How much a datacenter's catalog holds; connect instances by kind."""
+
+    nodes: int
+    services: int
+    service_instances: int
+    connect_service_instances: dict[str, int]
+    billable_service_instances: int
+
+
+class Usage(Record, frozen=True, kw_only=True):
+    usage: dict[str, ServiceUsage]
+    index: int
+    last_contact: int
+    known_leader: bool
+    consistency_level: str
+    not_modified: bool = always(bool)
+    backend: int = always(int)
+    results_filtered_by_acls: bool = msgspec.field(name="ResultsFilteredByACLs", default_factory=bool)
+
+
+async def usage(call: Call) -> Reply:
+    instances: IndexedCheckServiceNodes = await call.ask("Internal.ServiceDump", ServiceDumpRequest(**call.read()))
+    nodes: IndexedNodes = await call.ask("Catalog.ListNodes", DCSpecificRequest(**call.scope()))
+    answer = Usage(
+        usage={call.datacenter: _usage([instance.service for instance in instances.nodes], len(nodes.nodes))},
+        index=instances.index,
+        last_contact=instances.last_contact // 10**6,
+        known_leader=instances.known_leader,
+        consistency_level=instances.consistency_level,
+    )
+    return call.read_reply(answer, instances)
+
+
+def _usage(services: list[NodeService], nodes: int) -> ServiceUsage:
+    kinds = Counter(service.kind for service in services)
+    connect = {kind: kinds[kind] for kind in (CONNECT_PROXY, *GATEWAYS)}
+    connect["connect-native"] = sum(service.connect.native for service in services)
+    return ServiceUsage(
+        nodes=nodes,
+        services=len({service.service.lower() for service in services}),
+        service_instances=len(services),
+        connect_service_instances=connect,
+        billable_service_instances=sum(not service.kind and service.service != CONSUL_SERVICE for service in services),
+    )
 
 
 async def autopilot_health(call: Call) -> Reply:

@@ -30,6 +30,7 @@ class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
     prometheus: bool = False
     """Whether metrics are kept for Prometheus (`telemetry.prometheus_retention_time` above 0)."""
     coordinates: bool = True
+    dns_domain: str = "consul"
     filter_unprintable_paths: bool = True
     default_token: str = ""
     """The token of requests that bring none (`acl.tokens.default`)."""

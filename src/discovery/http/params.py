@@ -5,7 +5,7 @@ from typing import Any, Final
 from urllib.parse import quote_plus, unquote_to_bytes
 
 from discovery.model.duration import Duration, InvalidDuration
-from discovery.model.errors import DiscoveryError, InvalidRequest, RequestFailed
+from discovery.model.errors import InvalidRequest, RequestFailed
 
 from .encoding import go_quote
 
@@ -15,7 +15,7 @@ _TRUE: Final = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 _FALSE: Final = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 
 
-class UndecodableQuery(DiscoveryError):
+class UndecodableQuery(InvalidRequest):
     """Percent signs that start no escape; Consul answers 500 without a body."""
 
     def __init__(self) -> None:
@@ -88,18 +88,11 @@ def parse_bool(text: str) -> bool:
     raise ValueError(f"strconv.ParseBool: parsing {go_quote(text)}: invalid syntax")
 
 
-def read_options(params: Params, cache_control: str, *, use_cache: bool, max_stale: int) -> dict[str, Any]:
-    """The fields of `QueryOptions` that the request sets; `max_stale` (ns) applies where it names no consistency mode."""
-    if not params and not cache_control and not max_stale:
-        return {}
-    fields = _consistency(params, use_cache=use_cache, max_stale=max_stale)
-    if cache_control and fields.get("use_cache"):
-        fields.update(_cache_control(cache_control))
-    fields.update(_blocking(params))
-    return fields
+def consistency_options(params: Params, cache_control: str, *, use_cache: bool, max_stale: int) -> dict[str, Any]:
+    """The fields of `QueryOptions` that say how fresh an answer must be and whether the agent's cache may give it.
 
-
-def _consistency(params: Params, *, use_cache: bool, max_stale: int) -> dict[str, Any]:
+    `max_stale` (ns) applies where the request names no consistency mode.
+    """
     fields: dict[str, Any] = {}
     if "stale" in params:
         fields["allow_stale"] = True
@@ -119,6 +112,8 @@ def _consistency(params: Params, *, use_cache: bool, max_stale: int) -> dict[str
             raise InvalidRequest("Cannot specify ?stale with ?consistent, conflicting semantics.")
         if "use_cache" in fields:
             raise InvalidRequest("Cannot specify ?cached with ?consistent, conflicting semantics.")
+    if cache_control and "use_cache" in fields:
+        fields |= _cache_control(cache_control)
     return fields
 
 
@@ -150,7 +145,8 @@ def _cache_seconds(text: str) -> int:
     return int(text) * 10**9
 
 
-def _blocking(params: Params) -> dict[str, Any]:
+def blocking_options(params: Params) -> dict[str, Any]:
+    """The fields of `QueryOptions` that say how long to wait for what."""
     fields: dict[str, Any] = {}
     if text := params.get("wait"):
         fields["max_query_time"] = parse_wait(text)

@@ -4,8 +4,9 @@ from typing import Any, Final
 
 import msgspec
 
-from discovery.model.errors import InvalidRequest, RequestFailed
-from discovery.model.records import PreparedQuery
+from discovery.model.errors import InvalidRequest
+from discovery.model.naming import always
+from discovery.model.records import PreparedQuery, QueryDNS, Record
 from discovery.model.requests import (
     DCSpecificRequest,
     IndexedPreparedQueries,
@@ -18,10 +19,33 @@ from discovery.model.requests import (
 )
 
 from .call import DONE, Call
-from .decoding import Decoder
+from .decoding import DecodeError, Decoder
 from .encoding import JSON, Reply, meta_headers
 from .near import nearest_first
-from .nulls import bare_instance
+from .nulls import BareInstance, bare_instance
+
+
+class Executed(Record, frozen=True, kw_only=True):
+    """The answer of `execute`, in Consul's order. The index is that of the query, which has none."""
+
+    service: str
+    nodes: list[BareInstance]
+    dns: QueryDNS
+    datacenter: str
+    failovers: int
+    index: int = always(int)
+    last_contact: int
+    known_leader: bool
+    consistency_level: str
+
+
+class Explained(Record, frozen=True, kw_only=True):
+    query: PreparedQuery
+    index: int = always(int)
+    last_contact: int
+    known_leader: bool
+    consistency_level: str
+
 
 _body: Final = Decoder(PreparedQuery)
 _EXECUTE: Final = "/execute"
@@ -49,7 +73,7 @@ async def get(call: Call) -> Reply:
 
 
 async def update(call: Call) -> Reply:
-    query = msgspec.structs.replace(await call.decode(_body), id=call.rest)
+    query = msgspec.structs.replace(await _optional_body(call), id=call.rest)
     await _change(call, "update", query)
     return DONE
 
@@ -61,6 +85,15 @@ async def delete(call: Call) -> Reply:
 
 async def options(_call: Call) -> Reply:
     return Reply(200, b"{}", JSON, b"Allow: OPTIONS,GET,PUT,DELETE\r\n")
+
+
+async def _optional_body(call: Call) -> PreparedQuery:
+    """The body's query; no body stands for an empty one, unlike where a query is made."""
+    try:
+        data = await call.body()
+        return _body.decode(data) if data else PreparedQuery()
+    except DecodeError as error:
+        raise InvalidRequest(f"Request decode failed: {error}") from None
 
 
 async def _change(call: Call, operation: str, query: PreparedQuery) -> Any:
@@ -85,7 +118,7 @@ def _limit(call: Call) -> int:
         return 0
     digits = text[1:] if text[0] in "+-" else text
     if not (digits.isascii() and digits.isdigit() and len(digits) < 19):
-        raise RequestFailed(f'Bad limit: strconv.Atoi: parsing "{text}": invalid syntax')
+        raise InvalidRequest(f'Bad limit: strconv.Atoi: parsing "{text}": invalid syntax', status=500)
     return int(text)
 
 
@@ -103,26 +136,25 @@ async def _execute(call: Call, name: str) -> Reply:
 
 async def _executed(call: Call, reply: PreparedQueryExecuteResponse, extra: bytes) -> Reply:
     nodes = await nearest_first(call, [bare_instance(item) for item in reply.nodes or ()], lambda item: item.node.node)
-    answer = {
-        "Service": reply.service,
-        "Nodes": nodes,
-        "DNS": reply.dns,
-        "Datacenter": reply.datacenter,
-        "Failovers": reply.failovers,
-        **_meta(reply),
-    }
+    answer = Executed(
+        service=reply.service,
+        nodes=nodes,
+        dns=reply.dns,
+        datacenter=reply.datacenter,
+        failovers=reply.failovers,
+        last_contact=reply.last_contact,
+        known_leader=reply.known_leader,
+        consistency_level=reply.consistency_level,
+    )
     return call.json(answer, extra=meta_headers(reply, consistency=True) + extra)
 
 
 async def _explain(call: Call, name: str) -> Reply:
     reply: PreparedQueryExplainResponse = await call.ask("PreparedQuery.Explain", _question(call, name))
-    return call.json({"Query": reply.query, **_meta(reply)}, extra=meta_headers(reply, consistency=True))
-
-
-def _meta(reply: PreparedQueryExecuteResponse | PreparedQueryExplainResponse) -> dict[str, object]:
-    return {
-        "Index": 0,
-        "LastContact": reply.last_contact,
-        "KnownLeader": reply.known_leader,
-        "ConsistencyLevel": reply.consistency_level,
-    }
+    answer = Explained(
+        query=reply.query,
+        last_contact=reply.last_contact,
+        known_leader=reply.known_leader,
+        consistency_level=reply.consistency_level,
+    )
+    return call.json(answer, extra=meta_headers(reply, consistency=True))

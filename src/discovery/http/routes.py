@@ -23,6 +23,7 @@ from . import (
     health,
     intentions,
     internal_ui,
+    keyring,
     kv,
     operator,
     query,
@@ -37,12 +38,22 @@ from .encoding import Reply
 Handler = Callable[[Call], Awaitable[Reply | StreamResponse]]
 
 
+_NAMESPACED: Final = (
+    "/v1/kv/", "/v1/session/", "/v1/config/", "/v1/discovery-chain/", "/v1/health/", "/v1/internal/ui/",
+    "/v1/catalog/register", "/v1/catalog/deregister", "/v1/catalog/service", "/v1/catalog/connect/", "/v1/catalog/node/",
+    "/v1/catalog/node-services/", "/v1/catalog/gateway-services/", "/v1/agent/service", "/v1/agent/health/",
+    "/v1/agent/check", "/v1/agent/connect/authorize",
+)  # fmt: skip
+"""Where Consul looks for a namespace, and refuses one in its open edition."""
+
+
 class Route(msgspec.Struct, frozen=True):
-    """`meta_on_error`: a server's refusal carries the headers of an unanswered read."""
+    """`meta_on_error`: a server's refusal of a read carries the headers of an unanswered read."""
 
     path: str
     methods: dict[str, Handler]
     meta_on_error: bool = False
+    namespaced: bool = False
 
     @property
     def allow(self) -> str:
@@ -62,7 +73,7 @@ def _put(path: str, handler: Handler) -> Route:
     return Route(path, {"PUT": handler})
 
 
-ROUTES: Final = (
+_TABLE: Final = (
     Route("/v1/kv/", {"GET": kv.get, "PUT": kv.put, "DELETE": kv.delete}),
     _put("/v1/txn", txn.apply),
     _put("/v1/session/create", session.create),
@@ -129,6 +140,11 @@ ROUTES: Final = (
         {"GET": operator.autopilot_configuration, "PUT": operator.set_autopilot_configuration},
     ),
     _get("/v1/operator/autopilot/health", operator.autopilot_health),
+    Route(
+        "/v1/operator/keyring",
+        {"GET": keyring.list_keys, "POST": keyring.install, "PUT": keyring.use, "DELETE": keyring.remove},
+    ),
+    _read("/v1/operator/usage", operator.usage),
     Route("/v1/snapshot", {"GET": snapshot.save, "PUT": snapshot.restore}),
     Route("/v1/query", {"GET": query.list_all, "POST": query.create}, meta_on_error=True),
     Route(
@@ -138,16 +154,25 @@ ROUTES: Final = (
     ),
     _put("/v1/config", config_entries.apply),
     Route("/v1/config/", {"GET": config_entries.get, "DELETE": config_entries.delete}),
-    Route("/v1/connect/intentions", {"GET": intentions.list_all, "POST": intentions.create}),
+    Route("/v1/connect/intentions", {"GET": intentions.list_all, "POST": intentions.create}, meta_on_error=True),
     _get("/v1/connect/intentions/match", intentions.match),
     _get("/v1/connect/intentions/check", intentions.check),
+    Route(
+        "/v1/connect/intentions/exact",
+        {"GET": intentions.exact_get, "PUT": intentions.exact_put, "DELETE": intentions.exact_delete},
+    ),
     Route(
         "/v1/connect/intentions/", {"GET": intentions.get, "PUT": intentions.update, "DELETE": intentions.delete}
     ),
     _read("/v1/internal/ui/nodes", internal_ui.nodes),
     _read("/v1/internal/ui/node/", internal_ui.node),
     _read("/v1/internal/ui/services", internal_ui.services),
+    _read("/v1/internal/ui/gateway-services-nodes/", internal_ui.gateway_services_nodes),
     *(Route(path, dict.fromkeys(methods, acl.disabled)) for path, methods in acl.PATHS),
+)  # fmt: skip
+
+ROUTES: Final = tuple(
+    msgspec.structs.replace(route, namespaced=route.path.startswith(_NAMESPACED)) for route in _TABLE
 )  # fmt: skip
 
 

@@ -224,9 +224,12 @@ class HttpServer:
             allow = header("Allow", route.allow)
             return Reply(extra=allow) if method == "OPTIONS" else text_reply(405, f"method {method} not allowed", extra=allow)
         try:
-            return await handler(Call(self._api, request, path, rest, query))
+            call = Call(self._api, request, path, rest, query)
+            if route.namespaced:
+                call.refuse_namespace()
+            return await handler(call)
         except DiscoveryError as error:
-            return error_reply(error, with_meta=route.meta_on_error)
+            return error_reply(error, with_meta=route.meta_on_error and method == "GET")
         except ConnectionError:
             raise
         except Exception as error:

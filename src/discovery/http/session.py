@@ -23,7 +23,7 @@ from .encoding import Reply
 
 _DEFAULT_LOCK_DELAY: Final = Duration.from_seconds(15)
 _SECONDS_BELOW: Final = 1000
-"""A `LockDelay` given as a number below this is seconds, not nanoseconds."""
+"""A `LockDelay` of fewer nanoseconds than this is taken for seconds."""
 
 
 class SessionBody(Record, frozen=True, kw_only=True):
@@ -34,7 +34,7 @@ class SessionBody(Record, frozen=True, kw_only=True):
     lock_delay: object = None
     behavior: str = always(str)
     ttl: str = always(str)
-    node_checks: list[str] | None = always(nothing)
+    node_checks: list[str] | msgspec.UnsetType | None = msgspec.UNSET
     service_checks: list[ServiceCheckRef] | None = always(nothing)
     checks: list[str] | msgspec.UnsetType | None = msgspec.UNSET
 
@@ -67,26 +67,28 @@ async def _decoded(call: Call) -> SessionBody:
 
 
 def _lock_delay(value: object) -> int:
+    """Nanoseconds. What is neither text nor a number counts as zero, as in Consul."""
     if value is None:
         return int(_DEFAULT_LOCK_DELAY)
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return 0
     try:
         delay = int(duration(value, "LockDelay"))
     except DecodeError as error:
         raise InvalidRequest(f"Request decode failed: {error}") from None
-    is_number = not isinstance(value, str)
-    return delay * 10**9 if is_number and delay < _SECONDS_BELOW else delay
+    return delay * 10**9 if delay < _SECONDS_BELOW else delay
 
 
 def _old_checks(body: SessionBody) -> list[str] | None:
     checks = body.checks
-    if body.node_checks is not None or not isinstance(checks, list) or checks == [SERF_CHECK_ID]:
+    if body.node_checks is not msgspec.UNSET or not isinstance(checks, list) or checks == [SERF_CHECK_ID]:
         return None
     return checks or None
 
 
-def _node_checks(body: SessionBody) -> list[str]:
+def _node_checks(body: SessionBody) -> list[str] | None:
     """The node's own health counts unless the caller names other checks, or none."""
-    if body.node_checks is not None:
+    if not isinstance(body.node_checks, msgspec.UnsetType):
         return body.node_checks
     if body.checks is msgspec.UNSET or body.checks:
         return [SERF_CHECK_ID]

@@ -7,8 +7,8 @@ from .encoding import Reply
 
 
 async def leader(call: Call) -> Reply:
-    return call.json(await call.ask("Status.Leader", DCSpecificRequest(**call.scope())))
+    return call.json(await call.ask("Status.Leader", DCSpecificRequest(**call.read())))
 
 
 async def peers(call: Call) -> Reply:
-    return call.json(await call.ask("Status.Peers", DCSpecificRequest(**call.scope())))
+    return call.json(await call.ask("Status.Peers", DCSpecificRequest(**call.read())))

@@ -4,9 +4,10 @@ from typing import Final
 
 from discovery.model.errors import InvalidRequest, TooLarge
 from discovery.model.naming import always, nothing
-from discovery.model.records import DirEntry, HealthCheck, Node, NodeService, Record
+from discovery.model.records import CheckDefinition, DirEntry, HealthCheck, Node, NodeService, Record
 from discovery.model.requests import (
     TxnCheckOp,
+    TxnError,
     TxnKVOp,
     TxnNodeOp,
     TxnOp,
@@ -19,7 +20,7 @@ from discovery.model.requests import (
 )
 
 from .call import Call
-from .decoding import DecodeError, Decoder, parse_json
+from .decoding import DecodeError, Decoder, Rules, parse_json
 from .encoding import Reply
 from .nulls import bare_check, bare_service
 
@@ -67,7 +68,18 @@ class Operation(Record, frozen=True, kw_only=True):
     check: CheckOperation | None = always(nothing)
 
 
-_operation: Final = Decoder(Operation)
+class ReadAnswer(Record, frozen=True, kw_only=True):
+    """The answer to a transaction that only reads, in Consul's order."""
+
+    results: list[TxnResult] | None
+    errors: list[TxnError] | None
+    index: int = always(int)
+    last_contact: int
+    known_leader: bool
+    consistency_level: str = always(str)
+
+
+_operation: Final = Decoder(Operation, {CheckDefinition: Rules(ignore_unknown=True)})
 
 
 async def apply(call: Call) -> Reply:
@@ -86,14 +98,12 @@ async def apply(call: Call) -> Reply:
 
 async def _read(call: Call, operations: list[TxnOp]) -> Reply:
     reply: TxnReadResponse = await call.ask("Txn.Read", TxnReadRequest(ops=operations, **call.read()))
-    answer = {
-        "Results": _results(reply),
-        "Errors": reply.errors or None,
-        "Index": 0,
-        "LastContact": reply.last_contact,
-        "KnownLeader": reply.known_leader,
-        "ConsistencyLevel": "",
-    }
+    answer = ReadAnswer(
+        results=_results(reply),
+        errors=reply.errors or None,
+        last_contact=reply.last_contact,
+        known_leader=reply.known_leader,
+    )
     known = b"true" if reply.known_leader else b"false"
     extra = b"X-Consul-Knownleader: %s\r\nX-Consul-Lastcontact: %d\r\n" % (known, reply.last_contact // 10**6)
     return call.json(answer, status=409 if reply.errors else 200, extra=extra)
