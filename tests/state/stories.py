@@ -59,7 +59,7 @@ class Story:
         assert self.do(registration(node, address, **fields)) is None
 
     def deregister(self, node: str, *, service: str = "", check: str = "") -> None:
-        assert self.do(c.Deregister(r.DeregisterRequest(node=node, service_id=service, check_id=check))) is None
+        assert self.do(deregistration(node, service=service, check=check)) is None
 
     def instances(self, name: str) -> list[tuple[str, str]]:
         return [(row.node.node, row.service.id) for row in self.store.check_service_nodes(name).value]
@@ -109,6 +109,32 @@ def serf(status: str = m.PASSING) -> m.HealthCheck:
 def session(number: int = 1, node: str = "n1", **fields: Any) -> c.SessionChange:
     given = m.Session(**{"id": uuid(number), "node": node, "behavior": "release", "node_checks": [], **fields})
     return c.SessionChange(r.SessionRequest(op="create", session=given))
+
+
+def coordinates(**heights: float) -> c.CoordinateBatch:
+    """A coordinate for each node, told apart by its height."""
+    return c.CoordinateBatch([(node, "", m.Coordinate(vec=[0.0] * 8, height=height)) for node, height in heights.items()])
+
+
+def query(number: int, name: str, *, op: str = "create", service: str = "web", **fields: Any) -> c.PreparedQueryChange:
+    given = m.PreparedQuery(id=uuid(number), name=name, service=m.QueryService(service=service), **fields)
+    return c.PreparedQueryChange(r.PreparedQueryRequest(op=op, query=given))
+
+
+def intention(number: int, source: str, destination: str, *, op: str = "create", **fields: Any) -> c.IntentionChange:
+    given = m.Intention(
+        **{"id": uuid(number), "source_name": source, "destination_name": destination, "action": "allow", **fields}
+    )
+    return c.IntentionChange(r.IntentionRequest(op=op, intention=given))
+
+
+def config_entry(kind: str, name: str, *, op: str = "upsert", cas: int = 0, **fields: Any) -> c.ConfigEntryChange:
+    """A document; `fields` have Go's names."""
+    return c.ConfigEntryChange(r.ConfigEntryRequest(datacenter="dc1", op=op, kind=kind, name=name, cas=cas, entry=fields))
+
+
+def deregistration(node: str, *, service: str = "", check: str = "") -> c.Deregister:
+    return c.Deregister(r.DeregisterRequest(node=node, service_id=service, check_id=check))
 
 
 def kv_op(verb: str, key: str, value: bytes | None = None, *, index: int = 0, session: str = "", flags: int = 0) -> r.TxnOp:

@@ -34,7 +34,7 @@ from .lookup import fold
 from .refusals import explained
 from .services import check_meta, checked_service, connect_name
 from .sessions import Sessions
-from .tables import Changes, Topics
+from .tables import Changes, Topics, with_shared_index
 
 NODES: Final = ("nodes",)
 SERVICES: Final = ("services",)
@@ -211,8 +211,9 @@ class Catalog:
 
     def put_service(self, node: str, service: NodeService) -> None:
         key = (fold(node), fold(service.id))
-        with explained(f"Invalid Service Meta for node {node} and serviceID {service.id}: "):
-            check_meta(service.meta)
+        if service.meta:
+            with explained(f"Invalid Service Meta for node {node} and serviceID {service.id}: "):
+                check_meta(service.meta)
         if key[0] not in self.nodes.rows:
             raise RequestFailed("Missing node registration")
         if not service.id:
@@ -220,7 +221,7 @@ class Catalog:
         known = self.services.rows.get(key)
         index = self._changes.index
         created, modified = (known.create_index, known.modify_index) if known is not None else (index, index)
-        service = replace(lean_service(service), create_index=created, modify_index=modified)
+        service = replace(self._lean_service(service, known), create_index=created, modify_index=modified)
         if service == known:
             return
         names = self.services.names_version
@@ -344,38 +345,41 @@ class Catalog:
     # --- snapshots ---------------------------------------------------------------------------------------------------
 
     def load_nodes(self, nodes: Iterable[Node]) -> None:
-        self.nodes.load({fold(node.node): node for node in nodes})
+        self.nodes.load({fold(node.node): with_shared_index(node) for node in nodes})
 
     def load_services(self, services: Iterable[tuple[str, NodeService]]) -> None:
         """`ValueError` if a node is missing."""
         for node_name, service in services:
-            node = self._loaded_node(node_name).node
-            self.services.load({(fold(node), fold(service.id)): lean_service(service)})
+            node = fold(self._loaded_node(node_name).node)
+            self.services.load({(node, fold(service.id)): with_shared_index(self._lean_service(service, None))})
 
     def load_checks(self, checks: Iterable[HealthCheck]) -> None:
         """`ValueError` if a node is missing."""
         for check in checks:
             node = self._loaded_node(check.node).node
             service = self.find_service(node, check.service_id) if check.service_id else None
-            self.checks.load({(fold(node), fold(check.check_id)): _lean_check(check, node, service)})
+            check = with_shared_index(_lean_check(check, node, service))
+            self.checks.load({(fold(node), fold(check.check_id)): check})
+
+    def _lean_service(self, service: NodeService, known: NodeService | None) -> NodeService:
+        """The same with what is usual or the same as in another instance of the service shared: there may be very many."""
+        weights, proxy, connect = service.weights, service.proxy, service.connect
+        like = known or self.services.any_named(fold(service.service)) or service
+        return replace(
+            service,
+            service=like.service if like.service == service.service else service.service,
+            tags=like.tags if like.tags == service.tags else service.tags,
+            meta=like.meta if like.meta == service.meta else service.meta,
+            weights=DEFAULT_WEIGHTS if weights is None or weights == DEFAULT_WEIGHTS else weights,
+            proxy=NO_PROXY if proxy == NO_PROXY else proxy,
+            connect=NO_CONNECT if connect == NO_CONNECT else connect,
+        )
 
     def _loaded_node(self, name: str) -> Node:
         node = self.find_node(name)
         if node is None:
             raise ValueError(f'node "{name}" is missing')
         return node
-
-
-def lean_service(service: NodeService) -> NodeService:
-    """The same with its usual parts shared, as there may be very many."""
-    weights, proxy, connect = service.weights, service.proxy, service.connect
-    return replace(
-        service,
-        service=intern(service.service),
-        weights=DEFAULT_WEIGHTS if weights is None or weights == DEFAULT_WEIGHTS else weights,
-        proxy=NO_PROXY if proxy == NO_PROXY else proxy,
-        connect=NO_CONNECT if connect == NO_CONNECT else connect,
-    )
 
 
 def _lean_check(check: HealthCheck, node: str, service: NodeService | None) -> HealthCheck:
@@ -386,7 +390,8 @@ def _lean_check(check: HealthCheck, node: str, service: NodeService | None) -> H
         node=node,
         status=intern(check.status),
         type=intern(check.type),
-        service_name=intern(check.service_name),
+        service_id=service.id if service is not None and service.id == check.service_id else check.service_id,
+        service_name=service.service if service is not None and service.service == check.service_name else check.service_name,
         service_tags=service.tags if service is not None and service.tags == tags else tags,
         definition=NO_DEFINITION if check.definition == NO_DEFINITION else check.definition,
     )

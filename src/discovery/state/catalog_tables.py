@@ -71,6 +71,11 @@ class ServiceTable(Table[Key, NodeService]):
         if old is not None:
             self._count(old.service, {None, *old.tags}, -1)
 
+    def any_named(self, name: str) -> NodeService | None:
+        """Some instance of a service; `name` is folded."""
+        key = next(iter(self.named[name]), None)
+        return None if key is None else self.rows[key]
+
     def _count(self, name: str, tags: Collection[str | None], change: int) -> None:
         """One instance more or less has `tags`."""
         counts = self.tags.setdefault(name, {})

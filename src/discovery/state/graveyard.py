@@ -1,16 +1,22 @@
 """Tombstones: what was deleted from the KV store, and when.
 
-A reader of a key or a prefix must see a higher index when the key, or one under the prefix, goes. Deleting a key leaves a mark at
-the key, deleting a tree one mark at its prefix. Marks are reaped after a while (`ReapTombstones`); a key that is written again
-needs its own no longer.
+A reader of a key or a prefix must see a higher index when the key, or one under the prefix, goes. A deleted key leaves a mark,
+also when it goes with its tree; a very large tree leaves one mark at its prefix instead, which also raises the index of keys
+under it that were not there. Marks are reaped after a while (`ReapTombstones`); a key that is written again needs its own no
+longer.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 from .lookup import Lengths
 from .ordered import OrderedRows
 from .tables import Changes
+
+
+LARGE_TREE: Final = 10_000
+"""Keys."""
 
 
 class Marks:
@@ -92,8 +98,13 @@ class Graveyard:
     def bury(self, key: str) -> None:
         self.keys.put(key)
 
-    def bury_tree(self, prefix: str) -> None:
-        self.trees.put(prefix)
+    def bury_tree(self, prefix: str, keys: Sequence[str]) -> None:
+        """`keys` under `prefix`, all that there were, are deleted."""
+        if len(keys) > LARGE_TREE:
+            self.trees.put(prefix)
+            return
+        for key in keys:
+            self.keys.put(key)
 
     def revive(self, key: str) -> None:
         """The key exists again, at an index above that of its mark."""

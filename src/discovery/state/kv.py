@@ -19,7 +19,7 @@ from discovery.model.records import DirEntry, Session
 from .graveyard import Graveyard
 from .lookup import Lengths, fold, require_uuid
 from .ordered import OrderedRows, after_prefix
-from .tables import NEVER, Changes
+from .tables import NEVER, Changes, with_shared_index
 from .watches import KEY, PREFIX
 
 _modify_index: Final = attrgetter("modify_index")
@@ -156,7 +156,7 @@ class KVStore:
             if old.session:
                 self._move_lock(old.key, old.session, "")
         if gone:
-            self.graveyard.bury_tree(prefix)
+            self.graveyard.bury_tree(prefix, [old.key for old in gone])
             self._prefixes.forget()
         return True
 
@@ -227,7 +227,7 @@ class KVStore:
 
     def load(self, entries: Iterable[DirEntry]) -> None:
         """Take up entries of a snapshot, ascending by key; `ValueError` if they don't."""
-        loaded = list(entries)
+        loaded = [with_shared_index(entry) for entry in entries]
         self.ordered.load((entry.key, entry) for entry in loaded)
         for entry in loaded:
             if entry.session:

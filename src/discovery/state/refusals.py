@@ -1,18 +1,25 @@
 """How refusals are worded when they pass through layers, or come several at once."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from discovery.model.errors import RequestFailed
 
 
-@contextmanager
-def explained(before: str, after: str = "") -> Iterator[None]:
+class explained:
     """Put words around the text of a refusal from within."""
-    try:
-        yield
-    except RequestFailed as refusal:
-        raise RequestFailed(f"{before}{refusal.text}{after}") from None
+
+    __slots__ = ("_after", "_before")
+
+    def __init__(self, before: str, after: str = "") -> None:
+        self._before = before
+        self._after = after
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, RequestFailed):
+            raise RequestFailed(f"{self._before}{error.text}{self._after}") from None
 
 
 def several_errors(problems: Sequence[str]) -> str:

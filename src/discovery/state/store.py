@@ -25,7 +25,7 @@ from discovery.model.records import (
     ServiceNode,
     Session,
 )
-from discovery.model.requests import NodeInfo, NodeServiceList, NodeServices, TxnOp, TxnResponse
+from discovery.model.requests import NodeInfo, NodeServiceList, NodeServices, RegisterRequest, TxnOp, TxnResponse
 
 from .catalog_reads import MetaFilters
 from .chains import Entry
@@ -100,6 +100,18 @@ class StateStore:
         if response.errors:
             self._changes.undo()
         return response
+
+    def is_registered(self, request: RegisterRequest) -> bool:
+        """Whether registering this would change nothing; then it needs no place in the log."""
+        changes = self._changes
+        changes.begin(self.index + 1)
+        try:
+            self._world.catalog.register(request)
+            return not changes.journal
+        except RequestFailed:
+            return False
+        finally:
+            changes.undo()
 
     def take_released_locks(self) -> list[tuple[str, int]]:
         """(key, lock-delay in nanoseconds) of every lock that an ended session held, since the last call."""

@@ -7,6 +7,8 @@ puts those rows back in reverse order. Whatever is derived from rows (groups, co
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from typing import Any, Final, Generic, Protocol, TypeVar
 
+from msgspec.structs import replace
+
 from discovery.model.query import Read, Topic
 
 K = TypeVar("K", bound=Hashable)
@@ -148,6 +150,34 @@ class Table(Generic[K, R]):
             group.follow(key, old, new)
 
 
+class Indexed(Protocol):
+    @property
+    def create_index(self) -> int: ...
+    @property
+    def modify_index(self) -> int: ...
+
+
+IndexedRow = TypeVar("IndexedRow", bound=Indexed)
+
+
+def with_shared_index(row: IndexedRow) -> IndexedRow:
+    """The same row, with one number where it was read as two equal ones: most rows never change, and there may be very many."""
+    if row.modify_index != row.create_index:
+        return row
+    shared: IndexedRow = replace(row, modify_index=row.create_index)  # type: ignore[type-var]
+    return shared
+
+
+class TopicIndexes(dict[Topic, int]):
+    """State index by topic."""
+
+    def put_back(self, topic: Topic, index: int | None) -> None:
+        if index is None:
+            self.pop(topic, None)
+        else:
+            self[topic] = index
+
+
 class Topics:
     """When each part of the state last changed.
 
@@ -157,30 +187,35 @@ class Topics:
     """
 
     def __init__(self, changes: Changes) -> None:
-        self.live: Table[Topic, int] = Table(changes)
-        self.gone: Table[Topic, int] = Table(changes)
+        self.live = TopicIndexes()
+        self.gone = TopicIndexes()
         self._changes = changes
 
     def touch(self, *topics: Topic) -> None:
         """They change with the present command."""
-        index, live = self._changes.index, self.live.rows
+        changes, live = self._changes, self.live
+        index = changes.index
         for topic in topics:
-            if live.get(topic) == index:
+            old = live.get(topic)
+            if old == index:
                 continue
-            self.live.put(topic, index)
-            self._changes.topics.append(topic)
-            if topic in self.gone.rows:
-                self.gone.remove(topic)
+            live[topic] = index
+            changes.journal.append((live, topic, old))
+            changes.topics.append(topic)
+            if old is None and topic in self.gone:
+                changes.journal.append((self.gone, topic, self.gone.pop(topic)))
 
     def end(self, topic: Topic) -> None:
         """What `topic` is about is gone as of the present command."""
-        self.live.remove(topic)
-        self.gone.put(topic, self._changes.index)
-        self._changes.topics.append(topic)
+        changes = self._changes
+        changes.journal.append((self.live, topic, self.live.pop(topic, None)))
+        changes.journal.append((self.gone, topic, self.gone.get(topic)))
+        changes.topics.append(topic)
+        self.gone[topic] = changes.index
 
     def newest(self, *topics: Topic) -> int:
         """The index of the newest change to any of them, at least `NEVER`."""
-        live, gone = self.live.rows, self.gone.rows
+        live, gone = self.live, self.gone
         return max([NEVER, *(live.get(topic) or gone.get(topic, NEVER) for topic in topics)])
 
     def read(self, value: T, *topics: Topic) -> Read[T]:
@@ -189,11 +224,11 @@ class Topics:
 
     def reaches(self, index: int) -> bool:
         """Whether anything ended at or below `index`."""
-        return any(ended <= index for ended in self.gone.rows.values())
+        return any(ended <= index for ended in self.gone.values())
 
     def reap(self, index: int) -> None:
-        for topic in [topic for topic, ended in self.gone.rows.items() if ended <= index]:
-            self.gone.remove(topic)
+        for topic in [topic for topic, ended in self.gone.items() if ended <= index]:
+            self._changes.journal.append((self.gone, topic, self.gone.pop(topic)))
 
 
 NEVER: Final = 1

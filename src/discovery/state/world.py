@@ -47,7 +47,7 @@ class World:
         """Views of all tables; `restore` are the pieces of a restore that is going on."""
         entries = self.kv.ordered.view()
         key_marks, tree_marks = self.kv.graveyard.keys.ordered.view(), self.kv.graveyard.trees.ordered.view()
-        topics, gone = self.topics.live.rows.copy(), self.topics.gone.rows.copy()
+        topics, gone = self.topics.live.copy(), self.topics.gone.copy()
         topics[_ALL_KEYS] = self.kv.newest
         services = self.catalog.services.rows.copy()
         tables: dict[str, dict[Any, Any]] = {
@@ -110,7 +110,7 @@ class Loading:
         catalog, graveyard = world.catalog, world.kv.graveyard
         return {
             "topics": self._take_topics,
-            "gone_topics": lambda rows: world.topics.gone.load({row.topic: row.index for row in rows}),
+            "gone_topics": lambda rows: world.topics.gone.update({row.topic: row.index for row in rows}),
             "kv": world.kv.load,
             "key_tombstones": lambda rows: graveyard.keys.load((row.name, row.index) for row in rows),
             "tree_tombstones": lambda rows: graveyard.trees.load((row.name, row.index) for row in rows),
@@ -129,4 +129,4 @@ class Loading:
     def _take_topics(self, rows: list[TopicRow]) -> None:
         topics = {row.topic: row.index for row in rows}
         self.world.kv.newest = topics.pop(_ALL_KEYS, self.world.kv.newest)
-        self.world.topics.live.load(topics)
+        self.world.topics.live.update(topics)
