@@ -125,7 +125,7 @@ class Client:
         if isinstance(error, http.client.RemoteDisconnected | http.client.IncompleteRead):
             return "EOF"
         if isinstance(error, ssl.SSLError):
-            return f"tls: {getattr(error, 'verify_message', '') or error.reason or error}"
+            return f"tls: {getattr(error, 'verify_message', '') or (error.reason or str(error)).lower().replace('_', ' ')}"
         if isinstance(error, http.client.HTTPException):
             return f"malformed HTTP response: {error}"
         if self.endpoint.socket_path:

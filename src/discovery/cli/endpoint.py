@@ -99,9 +99,10 @@ def _host_and_port(authority: str, default: int) -> tuple[str, int]:
     try:
         parts = urlsplit(f"//{authority}")
         host, port = parts.hostname or "", parts.port
+        host.encode("idna")
     except ValueError as error:
         raise Failed(f"{_SETUP}invalid address {authority!r}: {error}") from None
-    if not host or parts.path:
+    if not host or parts.path or not host.isprintable() or " " in host:
         raise Failed(f"{_SETUP}invalid address {authority!r}: host and port are expected")
     return host, default if port is None else port
 

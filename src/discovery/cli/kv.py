@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from .values import exactly, value_of
 _ASKING: Final = "Error querying Consul agent"
 _NO_KEY: Final = "Error! Missing KEY argument"
 _LABEL_GAP: Final = 6
+_BASE64: Final = re.compile(rb"[A-Za-z0-9+/]*")
 
 
 def _path(key: str) -> str:
@@ -139,8 +141,10 @@ def _key_and_data(given: Parsed) -> tuple[str, bytes]:
 def _decoded(data: bytes) -> bytes:
     try:
         return base64.b64decode(data.strip(), validate=True)
-    except binascii.Error as error:
-        raise Failed(f"Error! Cannot base 64 decode data: {error}") from None
+    except binascii.Error:
+        good = _BASE64.match(data)
+        place = good.end() if good is not None else 0
+        raise Failed(f"Error! Cannot base 64 decode data: illegal base64 data at input byte {place}") from None
 
 
 def _write_conditions(given: Parsed) -> dict[str, str | bool | int]:

@@ -1,5 +1,6 @@
 """The program `discovery`: one command out of the table, with its exit code."""
 
+import io
 import os
 import signal
 import sys
@@ -17,6 +18,10 @@ _UNKNOWN_COMMAND: Final = 127
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code; arguments are the process's own unless given."""
+    for stream in (sys.stdout, sys.stderr):
+        # As in Consul, whatever the locale: names and values may be any text, and bytes that are none pass through.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="surrogateescape")
     try:
         code = _dispatch(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()

@@ -22,7 +22,11 @@ def _rtt(given: Parsed) -> None:
     names = given.rest if len(given.rest) == 2 else (given.rest[0], _own_name(client, wan=wan))
     if wan and not all(name.rpartition(".")[1] for name in names):
         raise Failed("Node names must be specified as <node name>.<datacenter> with -wan")
-    first, second = (_coordinate(client, name, wan=wan) for name in names)
+    places = _places(client, wan=wan)
+    for name in names:
+        if name not in places:
+            raise Failed(f'Could not find a coordinate for node "{name}"')
+    first, second = (places[name] for name in names)
     milliseconds = distance(first, second) * 1000
     text = f"Estimated {names[0]} <-> {names[1]} rtt: {milliseconds:.3f} ms (using {'WAN' if wan else 'LAN'} coordinates)"
     show(given, text, {"Nodes": list(names), "Milliseconds": round(milliseconds, 3), "WAN": wan})
@@ -34,19 +38,18 @@ def _own_name(client: Client, *, wan: bool) -> str:
     return f"{config['NodeName']}.{config['Datacenter']}" if wan else str(config["NodeName"])
 
 
-def _coordinate(client: Client, name: str, *, wan: bool) -> Coordinate:
+def _places(client: Client, *, wan: bool) -> dict[str, Coordinate]:
+    """Coordinates by node name; in the WAN pool the name ends in the datacenter."""
     with failing("Error getting coordinates"):
-        entries = _wan_entries(client, name) if wan else client.get("/v1/coordinate/nodes").json() or []
-    for entry in entries:
-        if entry["Node"] == (name.rpartition(".")[0] if wan else name):
-            return msgspec.convert(entry["Coord"], Coordinate)
-    raise Failed(f'Could not find a coordinate for node "{name}"')
+        if not wan:
+            entries: list[dict[str, Any]] = client.get("/v1/coordinate/nodes").json() or []
+            return {entry["Node"]: _place(entry) for entry in entries}
+        areas: list[dict[str, Any]] = client.get("/v1/coordinate/datacenters").json() or []
+    return {f"{entry['Node']}.{area['Datacenter']}": _place(entry) for area in areas for entry in area["Coordinates"] or ()}
 
 
-def _wan_entries(client: Client, name: str) -> list[dict[str, Any]]:
-    datacenter = name.rpartition(".")[2]
-    areas = client.get("/v1/coordinate/datacenters").json() or []
-    return [entry for area in areas if area["Datacenter"] == datacenter for entry in area["Coordinates"] or ()]
+def _place(entry: dict[str, Any]) -> Coordinate:
+    return msgspec.convert(entry["Coord"], Coordinate)
 
 
 RTT: Final = Action(
