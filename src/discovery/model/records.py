@@ -5,6 +5,8 @@ shallow copy of a table is a consistent view. Fields written with `always` appea
 Source: Consul HTTP API documentation; field order as Consul 1.8.7 writes it.
 """
 
+from typing import Any
+
 import msgspec
 
 from .duration import Duration
@@ -74,7 +76,7 @@ class Upstream(Record, frozen=True):
     datacenter: str = ""
     local_bind_address: str = ""
     local_bind_port: int = 0
-    config: dict[str, object] | None = None
+    config: dict[str, Any] | None = None
     mesh_gateway: MeshGateway = always(MeshGateway)
 
 
@@ -87,7 +89,7 @@ class Proxy(Record, frozen=True):
     destination_service_id: str = ""
     local_service_address: str = ""
     local_service_port: int = 0
-    config: dict[str, object] | None = None
+    config: dict[str, Any] | None = None
     upstreams: list[Upstream] | None = None
     mesh_gateway: MeshGateway = always(lambda: NO_MESH_GATEWAY)
     expose: Expose = always(lambda: NO_EXPOSE)
@@ -95,7 +97,7 @@ class Proxy(Record, frozen=True):
 
 class Connect(Record, frozen=True):
     native: bool = False
-    sidecar_service: dict[str, object] | None = None
+    sidecar_service: dict[str, Any] | None = None
 
 
 NO_PROXY = Proxy()

@@ -4,6 +4,8 @@ Every read carries `QueryOptions`, every read's answer `QueryMeta`; every reques
 integer nanoseconds here. Source: Consul's RPC structs as observed from 1.8.7.
 """
 
+from typing import Any
+
 from .naming import always, new_dict, new_list, nothing
 from .records import (
     AutopilotConfig,
@@ -384,7 +386,7 @@ class ConfigEntryRequest(Request, frozen=True, kw_only=True):
     kind: str = always(str)
     name: str = always(str)
     cas: int = always(int)
-    entry: dict[str, object] | None = always(nothing)
+    entry: dict[str, Any] | None = always(nothing)
 
 
 class ConfigEntryQuery(QueryOptions, frozen=True, kw_only=True):
@@ -393,7 +395,7 @@ class ConfigEntryQuery(QueryOptions, frozen=True, kw_only=True):
 
 
 class IndexedConfigEntries(QueryMeta, frozen=True, kw_only=True):
-    entries: list[dict[str, object]] = always(new_list)
+    entries: list[dict[str, Any]] = always(new_list)
 
 
 class IntentionRequest(Request, frozen=True, kw_only=True):

@@ -215,7 +215,7 @@ class Reader:
                 rows = _decoders[section].decode(body)
                 self._count += len(rows)
                 self._take(SECTIONS[section][0], rows)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidSnapshot(str(error)) from None
 
     def _start(self, header: Header) -> None:
