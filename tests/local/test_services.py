@@ -280,7 +280,7 @@ def test_a_sidecar_is_registered_beside_its_service_and_goes_with_it() -> None:
             },
         }
         other = local.services()["v-sidecar-proxy"]
-        assert (other.port, other.tags, (other.proxy or {})["LocalServicePort"]) == (21001, ["z"], 99)
+        assert (other.port, other.tags, other.proxy and other.proxy.local_service_port) == (21001, ["z"], 99)
         checks = local.checks()
         assert checks["service:w-sidecar-proxy:1"].name == "Connect Sidecar Listening"
         assert checks["service:w-sidecar-proxy:2"].name == "Connect Sidecar Aliasing w"

@@ -168,10 +168,6 @@ def test_service_verbs(story: Story, op: TxnOp, port: int) -> None:
         (service_op("delete", "n1", "", id="x"), "Must provide service name with ID"),
         (service_op("set", "n1", address="0.0.0.0"), "Invalid service address"),
         (
-            service_op("set", "n1", "p", kind="connect-proxy"),
-            "1 error occurred:\n\t* Proxy.DestinationServiceName must be non-empty for Connect proxy services\n\n",
-        ),
-        (
             service_op("set", "n1", meta={"a b": "c"}),
             "Invalid Service Meta for node n1 and serviceID web: "
             "Couldn't load metadata pair ('a b', 'c'): Key contains invalid characters",

@@ -5,7 +5,7 @@ Source: Consul HTTP API documentation (`agent/service/register`, `agent/check/re
 
 import ipaddress
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -23,6 +23,7 @@ from discovery.model.records import (
     ServiceAddress,
     Weights,
 )
+from discovery.model.service_rules import mesh_problems, several_errors
 
 from .settings import Settings
 
@@ -33,8 +34,6 @@ LOCAL: Final = "local"
 
 _INVALID_CHECK: Final = {FILE: "Check is not valid: ", REMOTE: "Invalid check: "}
 
-CONNECT_PROXY: Final = "connect-proxy"
-_GATEWAYS: Final = ("mesh-gateway", "terminating-gateway", "ingress-gateway", "api-gateway")
 STATUSES: Final = (PASSING, WARNING, CRITICAL)
 _ANY_ADDRESS: Final = ("0.0.0.0", "::", "[::]")
 _META_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
@@ -55,14 +54,9 @@ def check_service(spec: ServiceSpec, source: str) -> None:
         raise InvalidRequest("Invalid service address")
     _check_weights(spec.weights)
     _check_meta(spec.meta or {})
-    if problems := list(_proxy_problems(spec)):
-        raise InvalidRequest(several(problems))
-
-
-def several(problems: list[str]) -> str:
-    """A list of errors as Consul writes it."""
-    head = "1 error" if len(problems) == 1 else f"{len(problems)} errors"
-    return f"{head} occurred:\n" + "".join(f"\t* {problem}\n" for problem in problems) + "\n"
+    problems = list(mesh_problems(spec.kind, spec.port, spec.proxy or Proxy(), spec.connect or Connect()))
+    if problems:
+        raise InvalidRequest(several_errors(problems))
 
 
 def _check_weights(weights: Weights | None) -> None:
@@ -96,19 +90,6 @@ def _meta_problem(key: str, value: str) -> str:
     return f"Value is too long (limit: {_META_VALUE_LENGTH} characters)" if len(value) > _META_VALUE_LENGTH else ""
 
 
-def _proxy_problems(spec: ServiceSpec) -> Iterator[str]:
-    destination = spec.proxy.destination_service_name if spec.proxy else ""
-    if spec.kind == CONNECT_PROXY:
-        if not destination.strip():
-            yield "Proxy.DestinationServiceName must be non-empty for Connect proxy services"
-        if spec.port == 0:
-            yield "Port must be set for a Connect proxy"
-        if spec.connect is not None and spec.connect.native:
-            yield "A Proxy cannot also be Connect Native, only typical services"
-    elif spec.kind in _GATEWAYS and destination:
-        yield f"The Proxy.DestinationServiceName configuration is invalid for a {spec.kind}"
-
-
 def service_of(spec: ServiceSpec) -> NodeService:
     """The service as this agent keeps it and the catalog gets it, in the form that `canonical_service` gives."""
     return NodeService(
@@ -122,9 +103,18 @@ def service_of(spec: ServiceSpec) -> NodeService:
         port=spec.port,
         weights=spec.weights or DEFAULT_WEIGHTS,
         enable_tag_override=spec.enable_tag_override,
-        proxy=spec.proxy or Proxy(),
+        proxy=_settled(spec.proxy or Proxy()),
         connect=Connect(native=spec.connect is not None and spec.connect.native),
     )
+
+
+def _settled(proxy: Proxy) -> Proxy:
+    """With the type of every upstream said: what is not said to be a prepared query is a service."""
+    upstreams = [
+        msgspec.structs.replace(upstream, destination_type=upstream.destination_type or "service")
+        for upstream in proxy.upstreams or ()
+    ]
+    return msgspec.structs.replace(proxy, upstreams=upstreams or None)
 
 
 def _tagged_addresses(spec: ServiceSpec) -> dict[str, ServiceAddress] | None:

@@ -7,8 +7,7 @@ import msgspec
 from discovery.model.agent import AgentService
 from discovery.model.definitions import CheckSpec
 from discovery.model.records import HealthCheck, NodeService
-
-from .definitions import CONNECT_PROXY
+from discovery.model.service_rules import CONNECT_PROXY, GATEWAYS
 
 
 class Runner(Protocol):
@@ -50,7 +49,7 @@ class Change(msgspec.Struct, frozen=True):
 
 def shown(service: NodeService) -> AgentService:
     """The service as agent endpoints show it, without content hash."""
-    is_proxy = service.kind == CONNECT_PROXY or service.kind.endswith("-gateway")
+    is_proxy = service.kind == CONNECT_PROXY or service.kind in GATEWAYS
     return AgentService(
         kind=service.kind,
         id=service.id,
@@ -62,6 +61,6 @@ def shown(service: NodeService) -> AgentService:
         tagged_addresses=service.tagged_addresses,
         weights=service.weights or AgentService().weights,
         enable_tag_override=service.enable_tag_override,
-        proxy=msgspec.to_builtins(service.proxy) if is_proxy else None,
-        connect={"Native": True} if service.connect.native else None,
+        proxy=service.proxy if is_proxy else None,
+        connect=service.connect if service.connect.native else None,
     )

@@ -13,8 +13,8 @@ from discovery.model.definitions import CheckSpec, ServiceSpec
 from discovery.model.duration import Duration
 from discovery.model.errors import InvalidRequest, RequestFailed
 from discovery.model.records import Proxy
+from discovery.model.service_rules import CONNECT_PROXY, several_errors
 
-from .definitions import CONNECT_PROXY, several
 from .settings import Settings
 
 
@@ -32,9 +32,9 @@ def sidecar_of(
     spec = _convert(shorthand, ServiceSpec, "SidecarService")
     assert isinstance(spec, ServiceSpec)
     if spec.id:
-        raise InvalidRequest(several(["A SidecarService cannot specify an ID as this is managed by the agent"]))
+        raise InvalidRequest(several_errors(["A SidecarService cannot specify an ID as this is managed by the agent"]))
     if spec.connect is not None and spec.connect.sidecar_service is not None:
-        raise InvalidRequest(several(["A SidecarService cannot have a nested SidecarService"]))
+        raise InvalidRequest(several_errors(["A SidecarService cannot have a nested SidecarService"]))
     service_id = parent.id or parent.name
     port = spec.port or present or _free_port(settings, taken)
     return msgspec.structs.replace(

@@ -7,7 +7,7 @@ import msgspec
 
 from .definitions import CheckSpec, ServiceSpec
 from .naming import always, go_name, new_dict, new_list, nothing
-from .records import Coordinate, HealthCheck, Record, ServiceAddress, Weights
+from .records import Connect, Coordinate, HealthCheck, Proxy, Record, ServiceAddress, Weights
 
 
 class AgentService(Record, frozen=True, kw_only=True):
@@ -24,8 +24,8 @@ class AgentService(Record, frozen=True, kw_only=True):
     weights: Weights = always(Weights)
     enable_tag_override: bool = always(bool)
     content_hash: str = ""
-    proxy: dict[str, object] | None = None
-    connect: dict[str, object] | None = None
+    proxy: Proxy | None = None
+    connect: Connect | None = None
 
 
 class MemberInfo(msgspec.Struct, frozen=True, kw_only=True, rename=go_name):

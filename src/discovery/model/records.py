@@ -61,7 +61,7 @@ class ExposePath(Record, frozen=True):
     path: str = ""
     local_path_port: int = 0
     protocol: str = ""
-    parsed_from_check: bool = False
+    parsed_from_check: bool = always(bool)
 
 
 class Expose(Record, frozen=True):
@@ -70,13 +70,13 @@ class Expose(Record, frozen=True):
 
 
 class Upstream(Record, frozen=True):
-    destination_type: str = ""
+    destination_type: str = always(str)
     destination_namespace: str = ""
     destination_name: str = ""
-    datacenter: str = ""
+    datacenter: str = always(str)
     local_bind_address: str = ""
     local_bind_port: int = 0
-    config: dict[str, Any] | None = None
+    config: dict[str, Any] | None = always(nothing)
     mesh_gateway: MeshGateway = always(MeshGateway)
 
 

@@ -30,6 +30,7 @@ from .reads import STORE_READS, StoreRead
 from .replica import Replica
 from .writes import WritePolicy, query_not_found, require_uuid
 
+_NAMESPACE = "default"
 RPC_HOLD_TIME = 7.0
 """Seconds that a request waits for a leader (Consul's `rpc_hold_timeout`)."""
 
@@ -249,12 +250,13 @@ class Endpoints:
             **{read.field: result.value},
         )
 
-    def _meta(self, reply_type: Callable[..., Any], index: int, **fields: Any) -> Any:
+    def _meta(self, reply_type: Callable[..., Any], request: r.QueryOptions, index: int, **fields: Any) -> Any:
+        level = "stale" if request.allow_stale else "consistent" if request.require_consistent else "leader"
         return reply_type(
             index=index,
             last_contact=int(self._replica.last_contact() * 1e9),
             known_leader=self._replica.known_leader,
-            consistency_level="leader",
+            consistency_level=level,
             **fields,
         )
 
@@ -266,7 +268,7 @@ class Endpoints:
         read = await self._blocking_read(request, lambda: self._store.query_get(request.query_id))
         if read.value is None:
             raise query_not_found()
-        return self._meta(r.IndexedPreparedQueries, read.index or 1, queries=[read.value])  # type: ignore[no-any-return]
+        return self._meta(r.IndexedPreparedQueries, request, read.index or 1, queries=[read.value])  # type: ignore[no-any-return]
 
     def _resolve(self, request: r.PreparedQueryExecuteRequest) -> Any:
         found = self._store.query_resolve(request.query_id_or_name).value
@@ -275,13 +277,14 @@ class Endpoints:
         return found
 
     async def _query_explain(self, request: r.PreparedQueryExecuteRequest) -> Any:
-        return self._meta(r.PreparedQueryExplainResponse, 0, query=self._resolve(request))
+        return self._meta(r.PreparedQueryExplainResponse, request, 0, query=self._resolve(request))
 
     async def _query_execute(self, request: r.PreparedQueryExecuteRequest) -> Any:
         query = self._resolve(request)
         nodes = execute_query(self._store, query, request, self._rng)
         return self._meta(
             r.PreparedQueryExecuteResponse,
+            request,
             0,
             service=query.service.service,
             nodes=nodes,
@@ -294,22 +297,25 @@ class Endpoints:
         read = await self._blocking_read(request, lambda: self._store.intention_get(request.intention_id))
         if read.value is None:
             raise DiscoveryError("Intention not found", status=404)
-        return self._meta(r.IndexedIntentions, read.index or 1, intentions=[read.value])
+        return self._meta(r.IndexedIntentions, request, read.index or 1, intentions=[read.value])
 
     async def _intention_match(self, request: r.IntentionQueryRequest) -> Any:
         match = request.match
         if match is None:
             raise RequestFailed("must provide match criteria")
-        names = [entry.name for entry in match.entries]
-        read = await self._blocking_read(request, lambda: self._store.intention_match(match.type, names))
-        return self._meta(r.IndexedIntentionMatches, read.index or 1, matches=read.value)
+        services = [(entry.namespace or _NAMESPACE, entry.name) for entry in match.entries]
+        read = await self._blocking_read(request, lambda: self._store.intention_match(match.type, services))
+        return self._meta(r.IndexedIntentionMatches, request, read.index or 1, matches=read.value)
 
     async def _intention_check(self, request: r.IntentionQueryRequest) -> Any:
         check = request.check
         if check is None:
             raise RequestFailed("must provide check criteria")
-        allowed = self._store.intention_allows(check.source_name, check.destination_name)
-        return self._meta(r.IntentionCheckResponse, 0, allowed=True if allowed is None else allowed)
+        if check.source_type not in ("", "consul"):
+            raise RequestFailed(f'unsupported SourceType: "{check.source_type}"')
+        source = (check.source_ns or _NAMESPACE, check.source_name)
+        allowed = self._store.intention_allows(source, (check.destination_ns or _NAMESPACE, check.destination_name))
+        return self._meta(r.IntentionCheckResponse, request, 0, allowed=True if allowed is None else allowed)
 
     async def _txn_read(self, request: r.TxnReadRequest) -> Any:
         read = self._store.txn_read(request.ops)

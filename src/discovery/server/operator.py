@@ -9,6 +9,7 @@ from discovery.model import commands as c
 from discovery.model import requests as r
 from discovery.model.errors import DiscoveryError, RequestFailed
 from discovery.model.records import Coordinate, RaftServer
+from discovery.model.service_rules import several_errors
 from discovery.state.store import StateStore
 
 from .autopilot import Autopilot
@@ -127,7 +128,11 @@ class OperatorEndpoints:
                     continue
 
     async def _event_fire(self, request: r.EventFireRequest) -> r.QueryMeta:
-        self._fire(request.name, request.payload or b"")
+        try:
+            self._fire(request.name, request.payload or b"")
+        except RequestFailed as error:
+            problem = f'error broadcasting event to segment "": {error.text}'
+            raise RequestFailed(several_errors([problem])) from None
         return r.QueryMeta(known_leader=self._replica.known_leader)
 
     # --- sessions ----------------------------------------------------------------------------------------------------
@@ -161,7 +166,6 @@ class OperatorEndpoints:
                 )
                 for server in self._replica.configuration.servers
             ],
-            index=self._replica.configuration_index,
         )
 
     async def _remove_by_address(self, request: r.RaftRemovePeerRequest) -> r.Empty:

@@ -15,7 +15,7 @@ from discovery.model import commands as c
 from discovery.model import requests as r
 from discovery.model.duration import Duration, InvalidDuration
 from discovery.model.errors import NotFound, RequestFailed
-from discovery.model.records import SERF_CHECK_ID, HealthCheck, NodeService
+from discovery.model.records import HealthCheck, NodeService
 from discovery.state.lookup import check_node_id
 from discovery.state.services import checked_service
 from discovery.state.store import StateStore
@@ -72,10 +72,7 @@ class WritePolicy:
         if behavior not in ("release", "delete"):
             raise RequestFailed(f"Invalid Behavior setting '{behavior}'")
         self._check_ttl(session.ttl)
-        checks = session.node_checks
-        if checks is None and session.checks is None:
-            checks = [SERF_CHECK_ID]
-        return replace(session, id=str(uuid.uuid4()), behavior=behavior, node_checks=checks)
+        return replace(session, id=str(uuid.uuid4()), behavior=behavior)
 
     def _check_ttl(self, text: str) -> None:
         if not text:
@@ -169,6 +166,9 @@ def _check_query(query: Any) -> None:
             raise RequestFailed("invalid session: index error: UUID must be 36 characters") from None
     if not query.service.service:
         raise RequestFailed("Invalid prepared query: Must provide a Service name to query")
+    nearest = query.service.failover.nearest_n
+    if nearest < 0:
+        raise RequestFailed(f"Invalid prepared query: Bad NearestN '{nearest}', must be >= 0")
     if query.dns.ttl:
         _check_query_ttl(query.dns.ttl)
 

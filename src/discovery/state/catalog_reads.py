@@ -11,6 +11,7 @@ from typing import Final
 from discovery.model.query import Read, Topic
 from discovery.model.records import ANY, PASSING, CheckServiceNode, HealthCheck, Node, NodeService, ServiceNode
 from discovery.model.requests import NodeInfo, NodeServiceList, NodeServices
+from discovery.model.service_rules import INGRESS_GATEWAY
 
 from .catalog import (
     CHECKS,
@@ -29,7 +30,7 @@ from .catalog import (
 from .catalog_tables import Key
 from .config_entries import CONFIG_ENTRIES, ConfigEntries
 from .lookup import fold, has_meta, has_tags
-from .services import INGRESS_GATEWAY, service_node
+from .services import service_node
 from .tables import Topics
 
 MetaFilters = Mapping[str, str] | None

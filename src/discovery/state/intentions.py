@@ -14,9 +14,10 @@ from discovery.model.errors import RequestFailed
 from discovery.model.query import Read, Topic
 from discovery.model.records import Intention
 from discovery.model.requests import IntentionRequest
+from discovery.model.service_rules import several_errors
 
 from .lookup import require_uuid
-from .refusals import several_errors
+from .refusals import explained
 from .tables import Changes, Group, Table, Topics
 
 INTENTIONS: Final = ("intentions",)
@@ -25,7 +26,10 @@ WILDCARD: Final = "*"
 _NAMESPACE: Final = "default"
 _SOURCE_TYPE: Final = "consul"
 
-Pair = tuple[str, str, str, str]
+Service = tuple[str, str]
+"""Namespace and name."""
+
+Pair = tuple[Service, Service]
 
 
 def intention_topic(intention_id: str) -> Topic:
@@ -33,7 +37,7 @@ def intention_topic(intention_id: str) -> Topic:
 
 
 def _pair(intention: Intention) -> Pair:
-    return (intention.destination_ns, intention.destination_name, intention.source_ns, intention.source_name)
+    return _source(intention), _destination(intention)
 
 
 class Intentions:
@@ -60,7 +64,8 @@ class Intentions:
         return intention.id
 
     def _known(self, intention_id: str, verb: str) -> Intention:
-        require_uuid(intention_id, "intention")
+        with explained("Intention lookup failed: "):
+            require_uuid(intention_id, "intention")
         known = self.table.rows.get(intention_id)
         if known is None:
             raise RequestFailed(f"Cannot {verb} non-existent intention: '{intention_id}'")
@@ -97,15 +102,16 @@ class Intentions:
     def list_all(self) -> Read[list[Intention]]:
         return self._topics.read(self._ordered(self.table.rows.values()), INTENTIONS)
 
-    def match(self, by: str, names: Sequence[str]) -> Read[list[list[Intention]]]:
-        """For each name those that apply to it as `source` or `destination`, the deciding ones first."""
-        matches = [self._ordered(row for row in self.table.rows.values() if _side(row, by) in (name, WILDCARD)) for name in names]
+    def match(self, by: str, services: Sequence[Service]) -> Read[list[list[Intention]]]:
+        """For each service those that apply to it as `source` or `destination`, the deciding ones first."""
+        rows = self.table.rows.values()
+        matches = [self._ordered(row for row in rows if _applies(row, by, service)) for service in services]
         return self._topics.read(matches, INTENTIONS)
 
-    def allows(self, source: str, destination: str) -> bool | None:
+    def allows(self, source: Service, destination: Service) -> bool | None:
         """What the most precise matching one says; None: none matches."""
         for intention in self._ordered(self.table.rows.values()):
-            if intention.source_name in (source, WILDCARD) and intention.destination_name in (destination, WILDCARD):
+            if _applies(intention, "source", source) and _applies(intention, "destination", destination):
                 return intention.action == "allow"
         return None
 
@@ -119,12 +125,20 @@ class Intentions:
 
 def _order(intention: Intention) -> tuple[object, ...]:
     """The deciding ones first."""
-    source, destination = (intention.source_ns, intention.source_name), (intention.destination_ns, intention.destination_name)
-    return (-intention.precedence, *source, *destination)
+    return (-intention.precedence, *_source(intention), *_destination(intention))
 
 
-def _side(intention: Intention, by: str) -> str:
-    return intention.source_name if by == "source" else intention.destination_name
+def _source(intention: Intention) -> Service:
+    return intention.source_ns, intention.source_name
+
+
+def _destination(intention: Intention) -> Service:
+    return intention.destination_ns, intention.destination_name
+
+
+def _applies(intention: Intention, by: str, service: Service) -> bool:
+    namespace, name = _source(intention) if by == "source" else _destination(intention)
+    return namespace in (service[0], WILDCARD) and name in (service[1], WILDCARD)
 
 
 def _completed(intention: Intention) -> Intention:

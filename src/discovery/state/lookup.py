@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from string import hexdigits
 from typing import Final
 
 from discovery.model.errors import RequestFailed
 
 _UUID_LENGTH: Final = 36
+_UUID_DASHES: Final = (8, 13, 18, 23)
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 
 
@@ -27,7 +29,14 @@ def check_node_id(node_id: str) -> None:
     if node_id and len(node_id) != _UUID_LENGTH:
         raise RequestFailed("Bad node ID: uuid string is wrong length")
     if node_id and not _UUID.fullmatch(node_id):
-        raise RequestFailed("Bad node ID: uuid is improperly formatted")
+        raise RequestFailed(f"Bad node ID: {_uuid_problem(node_id)}")
+
+
+def _uuid_problem(text: str) -> str:
+    if any(text[place] != "-" for place in _UUID_DASHES):
+        return "uuid is improperly formatted"
+    bad = next(character for character in text.replace("-", "") if character not in hexdigits)
+    return f"encoding/hex: invalid byte: U+{ord(bad):04X} '{bad}'"
 
 
 def has_meta(meta: Mapping[str, str] | None, wanted: Mapping[str, str] | None) -> bool:

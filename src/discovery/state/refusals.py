@@ -1,6 +1,4 @@
-"""How refusals are worded when they pass through layers, or come several at once."""
-
-from collections.abc import Sequence
+"""How refusals are worded when they pass through layers."""
 
 from discovery.model.errors import RequestFailed
 
@@ -20,9 +18,3 @@ class explained:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, RequestFailed):
             raise RequestFailed(f"{self._before}{error.text}{self._after}") from None
-
-
-def several_errors(problems: Sequence[str]) -> str:
-    """The list form that Consul gives to errors found together."""
-    count = "1 error" if len(problems) == 1 else f"{len(problems)} errors"
-    return f"{count} occurred:\n" + "".join(f"\t* {problem}\n" for problem in problems) + "\n"

@@ -1,19 +1,16 @@
 """What makes a service fit for the catalog, and the forms it is shown in. Texts are Consul's."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from msgspec.structs import replace
 
 from discovery.model.errors import RequestFailed
 from discovery.model.records import DEFAULT_WEIGHTS, Node, NodeService, ServiceNode
+from discovery.model.service_rules import CONNECT_PROXY, mesh_problems, several_errors
 
 from .lookup import fold
-from .refusals import several_errors
-
-CONNECT_PROXY: Final = "connect-proxy"
-INGRESS_GATEWAY: Final = "ingress-gateway"
 
 _RESERVED_PREFIX: Final = "consul-"
 _META_KEY: Final = re.compile(r"[a-zA-Z0-9_-]+")
@@ -29,37 +26,25 @@ def connect_name(service: NodeService) -> str | None:
     return fold(service.service) if service.connect.native else None
 
 
-def _is_wildcard_address(address: str) -> bool:
-    """Addresses that one can listen on but not connect to."""
-    return address in ("0.0.0.0", "::", "[::]")
-
-
 def checked_service(service: NodeService) -> NodeService:
     """The service as the catalog takes it, its name for an id if it has none; what is no service is refused."""
-    problems = list(_problems(service))
+    problems = list(mesh_problems(service.kind, service.port, service.proxy, service.connect))
     if problems:
         raise RequestFailed(several_errors(problems))
     require_name(service)
-    if _is_wildcard_address(service.address):
-        raise RequestFailed("Invalid service address")
+    require_address(service)
     return service if service.id else replace(service, id=service.service)
-
-
-def _problems(service: NodeService) -> Iterator[str]:
-    if service.kind != CONNECT_PROXY:
-        return
-    destination = service.proxy.destination_service_name
-    if not destination.strip():
-        yield "Proxy.DestinationServiceName must be non-empty for Connect proxy services"
-    if not service.port:
-        yield "Port must be set for a Connect proxy"
-    if service.connect.native:
-        yield "A Proxy cannot also be Connect Native, only typical services"
 
 
 def require_name(service: NodeService) -> None:
     if service.id and not service.service:
         raise RequestFailed("Must provide service name with ID")
+
+
+def require_address(service: NodeService) -> None:
+    """Refuse an address that one can listen on but not connect to."""
+    if service.address in ("0.0.0.0", "::", "[::]"):
+        raise RequestFailed("Invalid service address")
 
 
 def check_meta(meta: Mapping[str, str] | None) -> None:

@@ -29,6 +29,7 @@ from discovery.model.requests import NodeInfo, NodeServiceList, NodeServices, Re
 
 from .catalog_reads import MetaFilters
 from .chains import Entry
+from .intentions import Service
 from .snapshot import InvalidSnapshot, RestoreRow, Snapshot
 from .tables import Changes
 from .txn import Txn
@@ -235,10 +236,10 @@ class StateStore:
     def intention_list(self) -> Read[list[Intention]]:
         return self._world.intentions.list_all()
 
-    def intention_match(self, by: str, names: Sequence[str]) -> Read[list[list[Intention]]]:
-        return self._world.intentions.match(by, names)
+    def intention_match(self, by: str, services: Sequence[Service]) -> Read[list[list[Intention]]]:
+        return self._world.intentions.match(by, services)
 
-    def intention_allows(self, source: str, destination: str) -> bool | None:
+    def intention_allows(self, source: Service, destination: Service) -> bool | None:
         return self._world.intentions.allows(source, destination)
 
     def autopilot_config(self) -> Read[AutopilotConfig | None]:

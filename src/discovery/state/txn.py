@@ -26,7 +26,7 @@ from discovery.model.requests import (
 from .catalog import Catalog
 from .kv import KVStore
 from .lookup import check_node_id
-from .services import checked_service, require_name
+from .services import require_address, require_name
 
 R = TypeVar("R", Node, NodeService, HealthCheck)
 T = TypeVar("T")
@@ -216,7 +216,8 @@ def _check(op: TxnOp) -> Sequence[TxnResult]:
         _require(bool(op.node.node.node), "Must provide node")
         check_node_id(op.node.node.id)
     elif op.service is not None and op.service.verb in ("set", "cas"):
-        checked_service(op.service.service)
+        require_address(op.service.service)
+        require_name(op.service.service)
     elif op.service is not None and op.service.verb != "get":
         require_name(op.service.service)
     return ()
