@@ -3,6 +3,7 @@
 import http.server
 import json
 import os
+import socketserver
 import ssl
 import subprocess
 import sys
@@ -64,13 +65,17 @@ class Asked(NamedTuple):
 class PretendedAgent:
     """`answers` is by method and target; what is not there is answered with 404."""
 
-    def __init__(self, host: str, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, host: str, *, tls: ssl.SSLContext | None = None, socket_path: Path | None = None) -> None:
         self.answers: dict[str, tuple[int, bytes]] = {}
         self.asked: list[Asked] = []
-        self._server = http.server.ThreadingHTTPServer((host, 0), self._handler())
-        if tls is not None:
-            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
-        self.address = f"{host}:{self._server.server_address[1]}"
+        if socket_path is not None:
+            self._server: socketserver.BaseServer = socketserver.ThreadingUnixStreamServer(str(socket_path), self._handler())
+            self.address = f"unix://{socket_path}"
+        else:
+            server = http.server.ThreadingHTTPServer((host, 0), self._handler())
+            if tls is not None:
+                server.socket = tls.wrap_socket(server.socket, server_side=True)
+            self._server, self.address = server, f"{host}:{server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def close(self) -> None:

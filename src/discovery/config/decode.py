@@ -5,7 +5,7 @@ expected there.
 """
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -139,7 +139,7 @@ class _Decoder:
             node = node.nodes[0]
         if again or not isinstance(node, Table):
             got = "slice" if again else _type_name(node)
-            self._fault(f"'{shown}' expected a map, got '{got}'", entry.offset, "one block")
+            self._fault(f"'{shown}' expected a map, got '{got}'", entry.offset, "expected one block")
         else:
             self.read_object(node, where, shown)
 
@@ -171,6 +171,8 @@ class _Decoder:
             hint = f"written as {outer} {{ {inner} = ... }}"
         elif close := schema.FORMER.get(shown.lower()) or nearest(name, names, everywhere):
             hint = f"nearest known key: {close if '.' in close or not parent else f'{parent}.{close}'}"
+        elif isinstance(entry.node, Table) and "name" in names:
+            hint = f'blocks have no labels; inside it, write name = "{entry.key}"'
         else:
             hint = f"known here: {', '.join(names)}" if len(names) <= _SHORT_LIST else ""
         self._fault(f"invalid config key {shown}", entry.offset, hint)
@@ -224,9 +226,12 @@ class _Decoder:
 
     def _by_name(self, kind: Kind, node: Node, shown: str, read: Callable[[Node, str], object]) -> dict[str, object]:
         found: dict[str, object] = {}
+        offsets: dict[str, int] = {}
         for entry in _present(_table(kind, node, shown)):
             if entry.key in found:
-                self._fault(f"'{shown}[{entry.key}]' is set twice", entry.offset)
+                first = self._document.place(offsets[entry.key])
+                self._fault(f"'{shown}[{entry.key}]' is set twice", entry.offset, f"first at {first}")
+            offsets.setdefault(entry.key, entry.offset)
             found[entry.key] = read(entry.node, f"{shown}[{entry.key}]")
         return found
 
@@ -256,6 +261,7 @@ class _Decoder:
         fields, aliases = SHAPES[shape], definitions.ALIASES.get(shape, {})
         unheeded = definitions.NO_EFFECT_YET.get(shape, frozenset())
         found: dict[str, object] = {}
+        offsets: dict[str, int] = {}
         for entry in _present(table):
             name = aliases.get(entry.key.lower(), entry.key.lower())
             where = f"{shown}.{entry.key}"
@@ -267,17 +273,21 @@ class _Decoder:
             if name in unheeded:
                 self.decoded.warnings.append(f"{where} has no effect yet ({self._document.place(entry.offset)})")
                 continue
-            self._put(found, api_name, value, entry.offset, where)
+            self._put(found, api_name, value, entry, where, offsets)
+            offsets.setdefault(api_name, entry.offset)
         return found
 
-    def _put(self, found: dict[str, object], name: str, value: object, offset: int, where: str) -> None:
+    def _put(
+        self, found: dict[str, object], name: str, value: object, entry: Entry, where: str, offsets: Mapping[str, int]
+    ) -> None:
+        """`offsets` tell where the fields that are there were found."""
         if name == "Check" and name in found:
             name, value = "Checks", [value]
         held = found.get(name)
         if name in _REPEATABLE and isinstance(held, list) and isinstance(value, list):
             found[name] = held + value
         elif name in found:
-            self._fault(f"'{where}' is set twice", offset)
+            self._fault(f"'{where}' is set twice", entry.offset, f"first at {self._document.place(offsets[name])}")
         else:
             found[name] = value
 

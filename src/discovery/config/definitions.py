@@ -40,6 +40,7 @@ _CHECK: Final[Shape] = {
     **_fields("id name notes service_id token status http method body tcp udp grpc h2ping os_service", Kind.TEXT),
     **_fields("docker_container_id shell alias_node alias_service tls_server_name namespace partition", Kind.TEXT),
     **_fields("interval timeout ttl deregister_critical_service_after", Kind.DURATION_TEXT),
+    **_fields("initial_delay startup_grace hold_down", Kind.DURATION_TEXT),
     **_fields("success_before_passing failures_before_warning failures_before_critical output_max_size", Kind.INT),
     **_fields("tls_skip_verify grpc_use_tls h2ping_use_tls tcp_use_tls disable_redirects", Kind.BOOL),
     **_fields("args", Kind.TEXTS),
@@ -99,7 +100,7 @@ ALIASES: Final[Mapping[str, Mapping[str, str]]] = {"check": _CHECK_ALIASES, "ser
 API_NAMES: Final[Mapping[tuple[str, str], str]] = {("service_check", "id"): "CheckID"}
 """Where the API's name is not that of the field, by shape and field."""
 
-_CHECK_WITHOUT_EFFECT: Final = frozenset({"namespace", "partition", "tcp_use_tls", "h2ping_use_tls"})
+_CHECK_WITHOUT_EFFECT: Final = frozenset({"namespace", "partition"})
 NO_EFFECT_YET: Final[Mapping[str, frozenset[str]]] = {
     "service": frozenset({"socket_path", "locality", "namespace", "partition"}),
     "check": _CHECK_WITHOUT_EFFECT,

@@ -24,6 +24,7 @@ _OCTAL_DIGITS: Final = 3
 _MAX_DIGITS: Final = 64
 _BOM: Final = "\ufeff"
 _WORDS: Final = {"EQUAL": "'='", "COMMA": "','", "COLON": "':'", "PERIOD": "'.'"}
+_BEFORE_VALUE: Final = ("EQUAL", "LEFTBRACKET")
 _CLOSING: Final = {"{": "}", "[": "]"}
 _UNQUOTED: Final = re.compile(r"[^\s,{}\[\]#=\"]+")
 
@@ -315,6 +316,10 @@ class _Parser(HclParser):  # type: ignore[misc]
         p[0] = nodes
 
     def p_error(self, p: Any) -> NoReturn:
+        keys = self._keys_without_value()
+        if keys and (p is None or p.type != "COLON"):
+            name, offset = keys[0]
+            raise _Fault(offset, f"{name} needs '=' and a value, or a block in braces")
         if p is not None:
             raise _Fault(p.lexpos, f"unexpected {self._shown(p)}")
         if not self._lexer.open_brackets:
@@ -322,12 +327,26 @@ class _Parser(HclParser):  # type: ignore[misc]
         opened = self._lexer.open_brackets[-1]
         raise _Fault(opened, f"the '{self._text[opened]}' that opens here is never closed")
 
+    def _keys_without_value(self) -> list[tuple[str, int]]:
+        """The keys right before the place where the grammar ended: what the parser's stack has at its top."""
+        stack = list(self._tables.symstack)
+        keys: list[tuple[str, int]] = []
+        while stack[-1].type in ("IDENTIFIER", "STRING", "objectkey"):
+            symbol = stack.pop()
+            keys.insert(0, symbol.value if symbol.type == "objectkey" else (symbol.value, symbol.lexpos))
+        is_value = stack[-1].type in _BEFORE_VALUE or [symbol.type for symbol in stack[-2:]] == ["listitems", "COMMA"]
+        return [] if is_value else keys
+
     def _shown(self, token: Any) -> str:
+        if token.type == "IDENTIFIER" and token.value.lower() in ("true", "false"):
+            return f"{token.value}; it is written {token.value.lower()}"
         if token.type == "IDENTIFIER" and self._text[: token.lexpos].rstrip().endswith(("=", "[", ",")):
             return f'{token.value}; text is written in quotes: "{token.value}"'
         if token.type == "COLON":
             return "':'; HCL writes key = value"
-        return _WORDS.get(token.type) or repr(token.value)
+        shown = _WORDS.get(token.type) or (str(token.value).lower() if token.type == "BOOL" else repr(token.value))
+        in_list = self._lexer.open_brackets and self._text[self._lexer.open_brackets[-1]] == "["
+        return f"{shown}; commas stand between the items of a list" if in_list else shown
 
 
 def _entry(key: tuple[str, int], node: Node) -> Entry:

@@ -1,7 +1,6 @@
 """The addresses of this machine's network interfaces."""
 
 import ctypes
-import ctypes.util
 import ipaddress
 import socket
 import sys
@@ -57,7 +56,7 @@ _Ifaddrs._fields_ = [
 
 def system_interfaces() -> list[InterfaceAddress]:
     """By interface, in the system's order. Raises `OSError`."""
-    library = ctypes.CDLL(ctypes.util.find_library("c"), use_errno=True)
+    library = ctypes.CDLL(None, use_errno=True)
     head = ctypes.POINTER(_Ifaddrs)()
     if library.getifaddrs(ctypes.byref(head)) != 0:
         raise OSError(ctypes.get_errno(), "getifaddrs")

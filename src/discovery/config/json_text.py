@@ -4,8 +4,9 @@ The library's decoder judges the syntax, then one pass over the text, now known 
 """
 
 import json
+import math
 import re
-from typing import Final, NoReturn
+from typing import Final
 
 from .tree import ConfigError, Entry, Items, Node, Scalar, Table, place, whole
 
@@ -16,7 +17,7 @@ _DECODER: Final = json.JSONDecoder()
 def parse(name: str, text: str) -> Table:
     """Raises `ConfigError`, and `RecursionError` where values are nested too deeply."""
     try:
-        value = json.loads(text, parse_constant=_no_constant)
+        value = json.loads(text)
     except json.JSONDecodeError as error:
         raise ConfigError(f"failed to parse {name}: {error.msg} ({place(name, text, error.pos)})") from None
     except ValueError as error:
@@ -26,10 +27,6 @@ def parse(name: str, text: str) -> Table:
     root = _Reader(name, text).value()
     assert isinstance(root, Table)
     return root
-
-
-def _no_constant(word: str) -> NoReturn:
-    raise ValueError(f"{word} is no JSON number")
 
 
 class _Reader:
@@ -84,5 +81,9 @@ class _Reader:
 
     def _scalar(self) -> str | int | float | bool | None:
         value: str | int | float | bool | None
+        start = self._position
         value, self._position = _DECODER.raw_decode(self._text, self._position)
+        if isinstance(value, float) and not math.isfinite(value):
+            here = place(self._name, self._text, start)
+            raise ConfigError(f"failed to parse {self._name}: {self._text[start : self._position]} is no JSON number ({here})")
         return whole(value) if isinstance(value, str) else value

@@ -57,8 +57,13 @@ def parse(source: Text) -> Document:
     """Raises `ConfigError`. HCL includes JSON, so text of either syntax is taken as HCL."""
     if not source.text.strip():
         return Document.empty(source.name)
-    reader = json_text if source.format == JSON or source.text.lstrip().startswith("{") else hcl
-    return Document(source.name, source.text, reader.parse(source.name, source.text))
+    if source.format == HCL and not source.text.lstrip().startswith("{"):
+        return Document(source.name, source.text, hcl.parse(source.name, source.text))
+    try:
+        return Document(source.name, source.text, json_text.parse(source.name, source.text))
+    except ConfigError as error:
+        note = "" if source.format == JSON else "; HCL that begins with a brace is read as JSON"
+        raise ConfigError(f"{error}{note}") from None
 
 
 def _listed(paths: tuple[Path, ...]) -> Iterator[Path]:

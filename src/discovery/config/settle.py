@@ -121,8 +121,8 @@ def _with_addresses(options: Options, faults: Faults, resolver: Resolver) -> Opt
     return msgspec.structs.replace(settled, tagged_addresses=_tagged_addresses(settled, faults))
 
 
-def _bind_address(default: str, faults: Faults, resolver: Resolver) -> str:
-    words = resolver.words("bind_addr", default)
+def _bind_address(configured: str, faults: Faults, resolver: Resolver) -> str:
+    words = resolver.words("bind_addr", configured)
     if len(words) > 1:
         faults.add("bind_addr cannot contain multiple addresses. Use 'addresses.{dns,http,https}' instead.", "bind_addr")
     elif words and words[0].startswith(UNIX):
@@ -130,7 +130,7 @@ def _bind_address(default: str, faults: Faults, resolver: Resolver) -> str:
     elif words and is_ip(words[0]):
         return plain_ip(words[0])
     else:
-        given = f": invalid ip address: {words[0]}" if words else ""
+        given = f": invalid ip address: {words[0]}" if words else ": its template finds none" if "{{" in configured else ""
         faults.add(f"bind_addr cannot be empty{given}", "bind_addr")
     return _STAND_IN
 

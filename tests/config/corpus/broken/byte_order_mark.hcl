@@ -1,0 +1,2 @@
+﻿data_dir = "/var/lib/discovery"
+bind_addr = "127.0.20.1"

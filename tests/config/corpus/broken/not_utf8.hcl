@@ -1,0 +1,2 @@
+data_dir = "/var/lib/discovery"
+node_name = "café"

@@ -1,0 +1,3 @@
+{
+  data_dir = "/var/lib/discovery"
+}

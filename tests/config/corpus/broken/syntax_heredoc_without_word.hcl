@@ -1,0 +1,6 @@
+data_dir = "/var/lib/discovery"
+bind_addr = "127.0.20.1"
+node_meta {
+  text = <<
+hello
+}

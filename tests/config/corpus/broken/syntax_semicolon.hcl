@@ -1,0 +1,3 @@
+data_dir = "/var/lib/discovery"
+bind_addr = "127.0.20.1"
+server = true; ui = true

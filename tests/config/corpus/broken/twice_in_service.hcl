@@ -1,0 +1,7 @@
+data_dir = "/var/lib/discovery"
+bind_addr = "127.0.20.1"
+service {
+  name = "web"
+  port = 80
+  port = 81
+}

@@ -1,0 +1,5 @@
+data_dir = "/var/lib/discovery"
+bind_addr = "127.0.20.1"
+limits {
+  rpc_rate = "5"
+}

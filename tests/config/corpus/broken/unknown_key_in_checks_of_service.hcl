@@ -1,0 +1,10 @@
+data_dir = "/var/lib/discovery"
+bind_addr = "127.0.20.1"
+service {
+  name = "web"
+
+  checks = [
+    { http = "http://localhost", interval = "1s" },
+    { httpp = "http://localhost" },
+  ]
+}

@@ -1,0 +1,13 @@
+data_dir = "/var/lib/discovery"
+bind_addr = "127.0.20.1"
+services {
+  name = "web"
+}
+
+services {
+  name = "db"
+
+  check {
+    tpc = "localhost:5432"
+  }
+}

@@ -1,0 +1,3 @@
+data_dir = "/var/lib/discovery"
+bind_addr = "127.0.20.1"
+retry_join = ["provider=aws tag_key=a tag_value=b", "10.0.0.1"]

@@ -1,0 +1,2 @@
+
+  {"data_dir": "/d", "bind_addr": "127.0.20.1", "node_name": "j"}

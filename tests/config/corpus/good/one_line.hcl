@@ -1,0 +1,1 @@
+data_dir = "/d" bind_addr = "127.0.20.1" server = true ports { http = 1 dns = 2 } bootstrap = true
