@@ -25,7 +25,7 @@ ROOMS: dict[str, set[str]] = {
     "daemon": {
         "config", "dns", "gossip", "http", "local", "model", "raft", "server", "state", "storage", "telemetry", "transport", "wire",
     },
-    "cli": {"config", "daemon", "model", "wire"},
+    "cli": {"config", "daemon", "model", "server", "wire"},
     "__main__": {"cli"},
 }  # fmt: skip
 

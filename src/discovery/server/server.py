@@ -52,6 +52,7 @@ from .leader import LeaderDuties
 from .log_writer import LogWriter
 from .members import ALIVE, Member, join_host_port, servers_of
 from .operator import OperatorEndpoints
+from .peers_file import recover_from_peers_file
 from .reconcile import Reconciler
 from .replica import Replica
 from .snapshotting import SnapshotPolicy, Snapshotting
@@ -260,10 +261,14 @@ class Server:
         self._forming: set[asyncio.Task[None]] = set()
 
     def _recover(self) -> tuple[SnapshotStore, Recovered]:
-        """What is on disk, with the state of the newest snapshot taken over. Raises StorageError, OSError."""
+        """What is on disk, with the state of the newest snapshot taken over. Raises StorageError, InvalidPeersFile, OSError."""
         self._log_store.claim(self._options.node_id)
         files = SnapshotStore(self._options.directory / SNAPSHOTS)
         recovered = recover(self._log_store, files)
+        if recover_from_peers_file(
+            self._options.directory, self._log_store, recovered, server_id=self._options.node_id, log=self._log
+        ):
+            recovered = recover(self._log_store, files)
         if recovered.snapshot is not None:
             self.store.restore(files.read_chunks(recovered.snapshot))
         return files, recovered

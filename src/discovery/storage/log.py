@@ -154,6 +154,18 @@ class LogStore:
         with self._transaction() as database:
             database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
+    def copy_to(self, directory: Path) -> None:
+        """A durable copy of the database as it is now, in a new directory. Raises StorageFailed, OSError."""
+        make_directory(directory)
+        target = sqlite3.connect(directory / self.path.name)
+        try:
+            self._database.backup(target)
+        except sqlite3.Error as error:
+            raise _told(self.path, error) from error
+        finally:
+            target.close()
+        fsync_dir(directory)
+
     def close(self) -> None:
         """Gives up the lock; what was written stays durable. May be called twice."""
         if self._lock >= 0:
