@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -12,16 +13,15 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from discovery.local.checks import http2
 from discovery.local.checks.docker import DockerProbe
-from discovery.local.checks.grpc import GrpcProbe
-from discovery.local.checks.h2ping import H2PingProbe
 from discovery.local.checks.http import HttpClient, HttpProbe
+from discovery.local.checks.os_service import OsServiceProbe
 from discovery.local.checks.result import Result
 from discovery.local.checks.script import ScriptProbe
 from discovery.local.checks.tcp import TcpProbe
 from discovery.local.checks.udp import UdpProbe
 from discovery.model.definitions import CheckSpec
+from tests.transport.certificates import Authority
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 TIMEOUT = 5.0
@@ -192,6 +192,28 @@ async def test_tcp_passes_where_something_listens() -> None:
         assert await TcpProbe(named, TIMEOUT).run() == ("passing", f"TCP connect {named}: Success")
 
 
+async def test_tcp_over_tls(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    certificate, key = authority.issue("server", "server.test")
+    served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    served.load_cert_chain(certificate, key)
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0, ssl=served)
+    address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    trusting = ssl.create_default_context(cafile=authority.file)
+    try:
+        assert (await TcpProbe(address, TIMEOUT, trusting, "server.test").run()).status == "passing"
+        refused = await TcpProbe(address, TIMEOUT, ssl.create_default_context(), "server.test").run()
+        assert refused == ("critical", "tls: CERTIFICATE_VERIFY_FAILED")
+    finally:
+        server.close()
+    async with serving(talk) as plain:
+        assert (await TcpProbe(plain, TIMEOUT, trusting, "server.test").run()).status == "critical"
+
+
 async def test_tcp_errors_are_told_in_consuls_words() -> None:
     port = closed_port()
     refused = await TcpProbe(f"127.0.0.1:{port}", TIMEOUT).run()
@@ -348,6 +370,37 @@ def _state(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
+# --- os services ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ('echo active; echo "$*" >&2; exit 3', ("critical", "web: active\nshow --property=ActiveState --value -- web")),
+        ("echo active", ("passing", "Service web is active")),
+        ("echo activating", ("warning", "Service web is activating")),
+        ("echo inactive", ("critical", "Service web is inactive")),
+        ("echo failed", ("critical", "Service web is failed")),
+        ("sleep 1000", ("critical", "web: systemctl did not answer in time")),
+    ],
+)
+async def test_what_systemd_says_decides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, expected: tuple[str, str]
+) -> None:
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text(f"#!/bin/sh\n{script}\n")
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert await OsServiceProbe("web", 1.0).run() == expected
+
+
+async def test_without_systemd_an_os_service_is_critical_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    result = await OsServiceProbe("web", TIMEOUT).run()
+    assert result.status == "critical"
+    assert result.output.startswith("OS service checks need systemd: ")
+
+
 # --- docker --------------------------------------------------------------------------------------------------------
 
 
@@ -374,8 +427,8 @@ async def test_a_command_in_a_container_is_judged_by_its_exit_code(tmp_path: Pat
     path = str(tmp_path / "docker.sock")
     await web.UnixSite(runner, path).start()
     try:
-        assert await DockerProbe("abc", ["ls"], TIMEOUT, 4096, path).run() == (status, "out\nerr\n")
-        missing = await DockerProbe("nope", ["ls"], TIMEOUT, 4096, path).run()
+        assert await DockerProbe("abc", ["ls"], TIMEOUT, 4096, f"unix://{path}").run() == (status, "out\nerr\n")
+        missing = await DockerProbe("nope", ["ls"], TIMEOUT, 4096, f"unix://{path}").run()
     finally:
         await runner.cleanup()
     assert seen == [{"AttachStdout": True, "AttachStderr": True, "Tty": False, "Cmd": ["ls"]}]
@@ -385,100 +438,7 @@ async def test_a_command_in_a_container_is_judged_by_its_exit_code(tmp_path: Pat
 
 async def test_no_docker_is_critical_and_says_so(tmp_path: Path) -> None:
     path = str(tmp_path / "none.sock")
-    result = await DockerProbe("abc", ["ls"], TIMEOUT, 4096, path).run()
+    result = await DockerProbe("abc", ["ls"], TIMEOUT, 4096, f"unix://{path}").run()
     assert result.status == "critical"
     assert result.output.startswith("create exec failed for container abc: Post ")
     assert result.output.endswith(f"dial unix {path}: connect: no such file or directory")
-
-
-# --- http/2 --------------------------------------------------------------------------------------------------------
-
-
-async def _read_frame(reader: asyncio.StreamReader) -> http2.Frame:
-    head = await reader.readexactly(9)
-    payload = await reader.readexactly(int.from_bytes(head[:3], "big"))
-    return http2.Frame(head[3], head[4], int.from_bytes(head[5:9], "big"), payload)
-
-
-def http2_server(reply: bytes, asked: list[bytes]) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
-    """Acknowledges pings, answers every request with `reply`, and remembers what it was asked."""
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        assert await reader.readexactly(24) == b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-        writer.write(http2.encode_frame(http2.SETTINGS) + http2.encode_frame(http2.PING, payload=b"areyouup"))
-        try:
-            while True:
-                frame = await _read_frame(reader)
-                if frame.kind == http2.PING and not frame.flags & http2.ACK:
-                    writer.write(http2.encode_frame(http2.PING, http2.ACK, payload=frame.payload))
-                if frame.kind == http2.DATA:
-                    asked.append(frame.payload)
-                    writer.write(http2.encode_frame(http2.HEADERS, http2.END_HEADERS, 1, b"\x88") + reply)
-        except asyncio.IncompleteReadError:
-            writer.close()
-
-    return talk
-
-
-async def test_a_ping_that_is_acknowledged_passes() -> None:
-    async with serving(http2_server(b"", [])) as address:
-        assert await H2PingProbe(address, TIMEOUT, None).run() == ("passing", "HTTP2 ping was successful")
-
-
-async def test_a_ping_without_acknowledgement_fails() -> None:
-    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
-    async def http1(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-        await reader.read()
-        writer.close()
-
-    async with serving(deaf) as address:
-        assert await H2PingProbe(address, 0.2, None).run() == ("critical", "HTTP2 ping failed: context deadline exceeded")
-    async with serving(http1) as address:
-        result = await H2PingProbe(address, TIMEOUT, None).run()
-        assert result.output.startswith("HTTP2 ping failed: frame of ")
-    port = closed_port()
-    expected = f"HTTP2 ping failed: dial tcp 127.0.0.1:{port}: connect: connection refused"
-    assert await H2PingProbe(f"127.0.0.1:{port}", TIMEOUT, None).run() == ("critical", expected)
-
-
-def _data(payload: bytes, flags: int = 0) -> bytes:
-    return http2.encode_frame(http2.DATA, flags, 1, payload)
-
-
-TRAILERS = http2.encode_frame(http2.HEADERS, http2.END_HEADERS | http2.END_STREAM, 1, b"\x88")
-
-
-@pytest.mark.parametrize(
-    ("reply", "status", "output"),
-    [
-        (_data(b"\0\0\0\0\x02\x08\x01") + TRAILERS, "passing", "gRPC check {}: success"),
-        (_data(b"\x01\0\0\0\0\x02\x08\x01\0", http2.PADDED) + TRAILERS, "passing", "gRPC check {}: success"),
-        (_data(b"\0\0\0\0\x02") + _data(b"\x08\x01") + TRAILERS, "passing", "gRPC check {}: success"),
-        (_data(b"\0\0\0\0\x02\x08\x02") + TRAILERS, "critical", "gRPC {} serving status: NOT_SERVING"),
-        (_data(b"\0\0\0\0\0") + TRAILERS, "critical", "gRPC {} serving status: UNKNOWN"),
-        (TRAILERS, "critical", "gRPC {} does not answer health requests for this service"),
-        (
-            http2.encode_frame(http2.RST_STREAM, 0, 1, b"\0\0\0\x07"),
-            "critical",
-            "rpc error: code = Unavailable desc = stream reset: code 7",
-        ),
-    ],
-)
-async def test_what_a_grpc_server_says_of_itself_decides(reply: bytes, status: str, output: str) -> None:
-    asked: list[bytes] = []
-    async with serving(http2_server(reply, asked)) as address:
-        for target in (address, f"{address}/web"):
-            assert await GrpcProbe(target, TIMEOUT, None).run() == (status, output.format(target))
-    assert asked == [b"\0\0\0\0\0", b"\0\0\0\0\x05\x0a\x03web"]
-
-
-async def test_grpc_errors_are_told_in_consuls_words() -> None:
-    port = closed_port()
-    result = await GrpcProbe(f"127.0.0.1:{port}", TIMEOUT, None).run()
-    dial = f"dial tcp 127.0.0.1:{port}: connect: connection refused"
-    text = f'rpc error: code = Unavailable desc = connection error: desc = "transport: Error while dialing {dial}"'
-    assert result == ("critical", text)

@@ -26,6 +26,7 @@ class CheckSpec(Record, frozen=True, kw_only=True):
     body: str = always(str)
     disable_redirects: bool = always(bool)
     tcp: str = always(str)
+    tcp_use_tls: bool = always(bool)
     udp: str = always(str)
     interval: Duration = always(Duration)
     timeout: Duration = always(Duration)
@@ -35,6 +36,7 @@ class CheckSpec(Record, frozen=True, kw_only=True):
     grpc: str = always(str)
     grpc_use_tls: bool = always(bool)
     h2ping: str = always(str)
+    h2ping_use_tls: bool = True
     os_service: str = always(str)
     tls_skip_verify: bool = always(bool)
     tls_server_name: str = always(str)
@@ -45,6 +47,12 @@ class CheckSpec(Record, frozen=True, kw_only=True):
     failures_before_critical: int = always(int)
     deregister_critical_service_after: Duration = always(Duration)
     output_max_size: int = always(int)
+    initial_delay: Duration = Duration()
+    """Ours: how long after the registration, or the agent's start, the first run is at the earliest."""
+    startup_grace: Duration = Duration()
+    """Ours: how long after the registration, or the agent's start, failures are not counted before the first success."""
+    hold_down: Duration = Duration()
+    """Ours: how long a check that has failed must not fail again before it counts as well again."""
 
 
 class ServiceSpec(Record, frozen=True, kw_only=True):

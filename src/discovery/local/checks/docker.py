@@ -5,6 +5,7 @@ which are the length of what follows.
 """
 
 import asyncio
+import os
 from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import quote
@@ -15,19 +16,20 @@ from .dialing import error_text
 from .result import Result, Tail, critical
 from .script import of_exit_code
 
-SOCKET: Final = "/var/run/docker.sock"
+_SOCKET: Final = "unix:///var/run/docker.sock"
 _HEADER: Final = 8
 
 
 class DockerProbe:
     """`timeout` (seconds) is for the whole exchange, `limit` the bytes of output that are kept."""
 
-    def __init__(self, container: str, args: Sequence[str], timeout: float, limit: int, socket: str = SOCKET) -> None:
+    def __init__(self, container: str, args: Sequence[str], timeout: float, limit: int, engine: str = "") -> None:
+        """`engine` is the URL of the engine's socket (`unix://path`); empty: what `DOCKER_HOST` says, or the usual one."""
         self._container = container
         self._args = args
         self._timeout = timeout
         self._limit = limit
-        self._socket = socket
+        self._socket = (engine or os.environ.get("DOCKER_HOST") or _SOCKET).removeprefix("unix://")
 
     async def run(self) -> Result:
         try:

@@ -1,5 +1,6 @@
 """From a definition to what runs it."""
 
+import asyncio
 import random
 from typing import Final
 
@@ -12,13 +13,15 @@ from discovery.model.duration import Duration
 from ..definitions import is_script, type_of
 from ..entries import Runner
 from .alias import Checks, LocalAlias, RemoteAlias
+from .damping import Damping
 from .dialing import tls_context
 from .docker import DockerProbe
 from .grpc import GrpcProbe
 from .h2ping import H2PingProbe
 from .http import HttpClient, HttpProbe
-from .periodic import Periodic, Thresholds
-from .result import Probe, Publish, Result, Spawn, critical
+from .os_service import OsServiceProbe
+from .periodic import Periodic, Schedule
+from .result import Probe, Publish, Spawn
 from .script import ScriptProbe
 from .tcp import TcpProbe
 from .ttl import TtlCheck
@@ -50,7 +53,9 @@ def make_runner(spec: CheckSpec, output: str, publish: Publish, around: Surround
     if kind == "alias":
         return _alias(spec, limit, publish, around)
     probe = _probe(kind, spec, limit, around)
-    return Periodic(probe, spec.interval.seconds, Thresholds.of(spec), publish, around.rng, around.spawn)
+    schedule = Schedule(spec.interval.seconds, spec.initial_delay.seconds)
+    damping = Damping(spec, asyncio.get_running_loop().time)
+    return Periodic(probe, schedule, damping.filter, publish, around.rng, around.spawn)
 
 
 def _alias(spec: CheckSpec, limit: int, publish: Publish, around: Surroundings) -> Runner:
@@ -75,28 +80,18 @@ def _probe(kind: str, spec: CheckSpec, limit: int, around: Surroundings) -> Prob
         case "http":
             return HttpProbe(spec, around.http, timeout, limit)
         case "tcp":
-            return TcpProbe(spec.tcp, timeout)
+            return TcpProbe(spec.tcp, timeout, tls_context(spec) if spec.tcp_use_tls else None, spec.tls_server_name)
         case "udp":
             return UdpProbe(spec.udp, timeout)
         case "grpc":
             return GrpcProbe(spec.grpc, timeout, tls_context(spec) if spec.grpc_use_tls else None, spec.tls_server_name)
         case "h2ping":
-            return H2PingProbe(spec.h2ping, timeout, tls_context(spec), spec.tls_server_name)
+            return H2PingProbe(spec.h2ping, timeout, tls_context(spec) if spec.h2ping_use_tls else None, spec.tls_server_name)
         case "docker":
             return DockerProbe(spec.docker_container_id, args, timeout, limit)
         case "script":
             return ScriptProbe(args, timeout, str(allowed), limit)
         case "os_service":
-            return _NotHere("os_service checks are only possible on Windows")
+            return OsServiceProbe(spec.os_service, timeout)
         case _:
             raise AssertionError(f"check {spec.check_id!r} has passed validation with type {kind!r}")
-
-
-class _NotHere:
-    """A kind of check that this system does not have."""
-
-    def __init__(self, reason: str) -> None:
-        self._reason = reason
-
-    async def run(self) -> Result:
-        return critical(self._reason)

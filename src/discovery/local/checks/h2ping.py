@@ -4,14 +4,16 @@ import asyncio
 import ssl as tls
 from typing import Final
 
-from . import http2
-from .dialing import DialError, connect
+from .dialing import DialError
+from .http2 import Connection, ProtocolError
 from .result import Result, critical, passing
 
 _PAYLOAD: Final = b"checking"
 
 
 class H2PingProbe:
+    """Without `context` the ping goes over plain TCP."""
+
     def __init__(self, address: str, timeout: float, context: tls.SSLContext | None, server_name: str = "") -> None:
         self._address = address
         self._timeout = timeout
@@ -26,17 +28,13 @@ class H2PingProbe:
                 await self._ping()
         except TimeoutError:
             return critical("HTTP2 ping failed: context deadline exceeded")
-        except (DialError, http2.ProtocolError, OSError, EOFError) as error:
+        except (DialError, ProtocolError, OSError, EOFError) as error:
             return critical(f"HTTP2 ping failed: {error}")
         return passing("HTTP2 ping was successful")
 
     async def _ping(self) -> None:
-        connection = http2.Connection(*await connect(self._address, self._timeout, self._context, self._server_name))
+        connection = await Connection.open(self._address, self._timeout, self._context, self._server_name)
         try:
-            connection.send(http2.PING, payload=_PAYLOAD)
-            while True:
-                frame = await connection.receive()
-                if frame.kind == http2.PING and frame.payload == _PAYLOAD:
-                    return
+            await connection.ping(_PAYLOAD)
         finally:
             connection.close()

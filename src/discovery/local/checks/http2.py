@@ -1,97 +1,104 @@
-"""As much of HTTP/2 as health checks need: frames, the opening, one request with literal headers.
-
-Source: RFC 9113 (frames: section 4.1 and 6; preface: 3.4), RFC 7541 section 6.2.3 (literal header fields, never indexed). Headers
-of answers are not decoded, since only payloads are looked at.
-"""
+"""A client's side of one HTTP/2 connection: as much as health checks need. The protocol itself is the library `h2`."""
 
 import asyncio
-from collections.abc import Iterable
-from typing import Final, NamedTuple
+import ssl as tls
+from collections.abc import Sequence
+from typing import Final
 
-DATA: Final = 0x0
-HEADERS: Final = 0x1
-RST_STREAM: Final = 0x3
-SETTINGS: Final = 0x4
-PING: Final = 0x6
-GOAWAY: Final = 0x7
+import h2.config
+import h2.connection
+import h2.errors
+import h2.events
+import h2.exceptions
+import msgspec
 
-ACK: Final = 0x1
-END_STREAM: Final = 0x1
-END_HEADERS: Final = 0x4
-PADDED: Final = 0x8
+from .dialing import connect
 
-_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_MAX_FRAME: Final = 16384
-"""What a peer may send to one that has announced nothing else."""
+MAX_ANSWER: Final = 4096
+"""Bytes of an answer's body."""
+_READ: Final = 64 * 1024
+_OTHER_PROTOCOL: Final = b"HTTP/1."
+
+Headers = Sequence[tuple[str, str]]
 
 
 class ProtocolError(Exception):
-    """The other side doesn't speak HTTP/2 as it should."""
+    """The other side doesn't speak HTTP/2 as it should, or refuses to go on."""
 
 
-class Frame(NamedTuple):
-    kind: int
-    flags: int
-    stream: int
-    payload: bytes
+class Response(msgspec.Struct):
+    """Trailers count as headers."""
 
-
-def encode_frame(kind: int, flags: int = 0, stream: int = 0, payload: bytes = b"") -> bytes:
-    return len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
-
-
-def encode_headers(headers: Iterable[tuple[str, str]]) -> bytes:
-    return b"".join(b"\x10" + _text(name) + _text(value) for name, value in headers)
-
-
-def _text(text: str) -> bytes:
-    data = text.encode()
-    return _integer(len(data), 7) + data
-
-
-def _integer(value: int, prefix: int) -> bytes:
-    """RFC 7541 section 5.1."""
-    limit = (1 << prefix) - 1
-    if value < limit:
-        return bytes((value,))
-    rest, encoded = value - limit, bytearray((limit,))
-    while rest >= 128:
-        encoded.append(rest % 128 + 128)
-        rest //= 128
-    return bytes((*encoded, rest))
+    headers: dict[str, str]
+    body: bytes
 
 
 class Connection:
-    """A client's side of a connection that has just been opened."""
+    """`open` it, use it for one thing, `close` it. Raises `ProtocolError`, `OSError` and `EOFError`."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
-        writer.write(_PREFACE + encode_frame(SETTINGS))
+        self._h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding="utf-8"))
+        self._h2.initiate_connection()
+        self._flush()
 
-    def send(self, kind: int, flags: int = 0, stream: int = 0, payload: bytes = b"") -> None:
-        self._writer.write(encode_frame(kind, flags, stream, payload))
+    @classmethod
+    async def open(cls, address: str, timeout: float, context: tls.SSLContext | None, server_name: str) -> "Connection":
+        """Over TLS if there is a context, which offers HTTP/2. Raises `DialError`."""
+        return cls(*await connect(address, timeout, context, server_name))
 
-    async def receive(self) -> Frame:
-        """The next frame that is not about the connection itself. Raises `ProtocolError`, `OSError`, `EOFError`."""
+    async def ping(self, payload: bytes) -> None:
+        """Return when the other side acknowledges a PING frame of 8 bytes."""
+        self._h2.ping(payload)
         while True:
-            frame = await self._next()
-            if frame.kind == SETTINGS and not frame.flags & ACK:
-                self.send(SETTINGS, ACK)
-            elif frame.kind == PING and not frame.flags & ACK:
-                self.send(PING, ACK, payload=frame.payload)
-            elif frame.kind == GOAWAY and frame.payload[4:8] != bytes(4):
-                raise ProtocolError(f"connection closed by the other side: code {int.from_bytes(frame.payload[4:8], 'big')}")
-            else:
-                return frame
+            for event in await self._events():
+                if isinstance(event, h2.events.PingAckReceived) and event.ping_data == payload:
+                    return
 
-    async def _next(self) -> Frame:
-        head = await self._reader.readexactly(9)
-        size = int.from_bytes(head[:3], "big")
-        if size > _MAX_FRAME:
-            raise ProtocolError(f"frame of {size} bytes, at most {_MAX_FRAME} are allowed")
-        stream = int.from_bytes(head[5:9], "big") & 0x7FFFFFFF
-        return Frame(head[3], head[4], stream, await self._reader.readexactly(size))
+    async def request(self, headers: Headers, body: bytes) -> Response:
+        stream = self._h2.get_next_available_stream_id()
+        self._h2.send_headers(stream, headers)
+        self._h2.send_data(stream, body, end_stream=True)
+        response = Response({}, b"")
+        while True:
+            for event in await self._events():
+                match event:
+                    case h2.events.ResponseReceived() | h2.events.TrailersReceived():
+                        response.headers.update((str(name), str(value)) for name, value in event.headers or ())
+                    case h2.events.DataReceived():
+                        response.body += event.data or b""
+                        if len(response.body) > MAX_ANSWER:
+                            raise ProtocolError(f"an answer of more than {MAX_ANSWER} bytes")
+                    case h2.events.StreamReset():
+                        raise ProtocolError(f"stream reset: {_name_of(event.error_code)}")
+                    case h2.events.StreamEnded():
+                        return response
+
+    async def _events(self) -> list[h2.events.Event]:
+        self._flush()
+        data = await self._reader.read(_READ)
+        if not data:
+            raise EOFError("the connection was closed")
+        if data.startswith(_OTHER_PROTOCOL):
+            # h2 takes this for the beginning of a frame of some megabytes and waits for the rest.
+            raise ProtocolError("not HTTP/2: the other side speaks HTTP/1")
+        try:
+            events = self._h2.receive_data(data)
+        except (h2.exceptions.ProtocolError, UnicodeDecodeError) as error:
+            raise ProtocolError(f"not HTTP/2: {error}") from None
+        self._flush()
+        for event in events:
+            if isinstance(event, h2.events.ConnectionTerminated) and event.error_code:
+                raise ProtocolError(f"connection closed by the other side: {_name_of(event.error_code)}")
+        return events
+
+    def _flush(self) -> None:
+        self._writer.write(self._h2.data_to_send())
 
     def close(self) -> None:
         self._writer.close()
+
+
+def _name_of(code: object) -> str:
+    return code.name if isinstance(code, h2.errors.ErrorCodes) else f"code {code}"

@@ -1,4 +1,4 @@
-"""Runs a probe again and again, and publishes what the thresholds let through.
+"""Runs a probe again and again, and publishes what the filters let through.
 
 The first run is at a random point of the interval, so that checks registered together don't fire together. Runs never overlap:
 quick ones begin one interval apart, so that thousands of checks keep their spread; after one that took half the interval or
@@ -7,63 +7,48 @@ more, the next begins one interval after its end.
 
 import asyncio
 import random
+from collections.abc import Callable
+from typing import Final
 
 import msgspec
 
-from discovery.model.definitions import CheckSpec
-from discovery.model.records import CRITICAL, WARNING
+from discovery.model.errors import RequestFailed
 
 from .result import Probe, Publish, Result, Spawn
 
-MIN_INTERVAL = 1.0
+MIN_INTERVAL: Final = 1.0
 """Seconds."""
 
 
-class Thresholds(msgspec.Struct):
-    """How many results in a row it takes: passing and warning count as success, critical as failure.
+class Schedule(msgspec.Struct, frozen=True):
+    """Seconds. `delay` goes before the random point of the first interval."""
 
-    Both counts start at their threshold, so that the very first result is let through.
-    """
-
-    before_passing: int
-    before_warning: int
-    before_critical: int
-    successes: int = 0
-    failures: int = 0
-
-    @classmethod
-    def of(cls, spec: CheckSpec) -> "Thresholds":
-        critical = spec.failures_before_critical
-        thresholds = cls(spec.success_before_passing, spec.failures_before_warning or critical, critical)
-        thresholds.successes, thresholds.failures = thresholds.before_passing, critical
-        return thresholds
-
-    def filter(self, result: Result) -> Result | None:
-        """What is to be published, if anything."""
-        if result.status != CRITICAL:
-            self.successes += 1
-            self.failures = 0
-            return result if self.successes >= self.before_passing else None
-        self.failures += 1
-        self.successes = 0
-        if self.failures >= self.before_critical:
-            return result
-        return Result(WARNING, result.output) if self.failures >= self.before_warning else None
+    interval: float
+    delay: float = 0.0
 
 
 class Periodic:
-    """The runner of every check that has an interval (seconds)."""
+    """The runner of every check that has an interval; `filter` tells what of a result is published."""
 
     def __init__(
-        self, probe: Probe, interval: float, thresholds: Thresholds, publish: Publish, rng: random.Random, spawn: Spawn
+        self,
+        probe: Probe,
+        schedule: Schedule,
+        filter: Callable[[Result], Result | None],
+        publish: Publish,
+        rng: random.Random,
+        spawn: Spawn,
     ) -> None:
         self._probe = probe
-        self._interval = max(interval, MIN_INTERVAL)
-        self._thresholds = thresholds
+        self._interval = max(schedule.interval, MIN_INTERVAL)
+        self._delay = schedule.delay
+        self._filter = filter
         self._publish = publish
         self._rng = rng
         self._spawn = spawn
         self._task: asyncio.Task[None] | None = None
+        self._asked = asyncio.Event()
+        self._waiting: list[asyncio.Future[Result]] = []
 
     def start(self) -> None:
         self._task = self._spawn(self._run())
@@ -71,14 +56,48 @@ class Periodic:
     def stop(self) -> None:
         if self._task is not None:
             self._task.cancel()
+        for future in self._waiting:
+            if not future.done():
+                future.set_exception(RequestFailed("the check was removed or changed"))
+
+    async def run_now(self) -> Result:
+        """The result of a run that begins after this call; raises `RequestFailed` if the check is stopped before that."""
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        self._asked.set()
+        return await future
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        due = loop.time() + self._rng.random() * self._interval
+        due = loop.time() + self._delay + self._rng.random() * self._interval
         while True:
-            await asyncio.sleep(due - loop.time())
-            result = self._thresholds.filter(await self._probe.run())
-            if result is not None:
-                self._publish(*result)
+            await self._wait_until(due)
+            begun = loop.time()
+            answered = len(self._waiting)
+            self._take(await self._probe.run(), answered)
             ended = loop.time()
+            if begun < due:
+                # Run on demand: the beat goes on as before.
+                continue
             due = (due if ended - due < self._interval / 2 else ended) + self._interval
+
+    async def _wait_until(self, due: float) -> None:
+        """Or until somebody asks."""
+        self._asked.clear()
+        if self._waiting:
+            return
+        try:
+            async with asyncio.timeout_at(due):
+                await self._asked.wait()
+        except TimeoutError:
+            pass
+
+    def _take(self, result: Result, answered: int) -> None:
+        """`answered`: how many of those who asked did so before the run began."""
+        published = self._filter(result)
+        if published is not None:
+            self._publish(*published)
+        for future in self._waiting[:answered]:
+            if not future.done():
+                future.set_result(result)
+        del self._waiting[:answered]

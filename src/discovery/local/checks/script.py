@@ -1,16 +1,10 @@
 """Script checks: a program's exit code says how the service is. Never a shell, unless the operator names one in `args`."""
 
-import asyncio
 import os
-import signal
-from asyncio.subprocess import DEVNULL, PIPE, STDOUT
 from collections.abc import Sequence
-from typing import Final
 
-from .result import Result, Tail, critical, passing, warning
-
-_GRACE: Final = 1.0
-"""Seconds for the kernel to take a killed program down."""
+from .program import OutOfTime, run_program
+from .result import Result, critical, passing, warning
 
 
 def of_exit_code(code: int | None, output: str) -> Result:
@@ -31,44 +25,12 @@ class ScriptProbe:
 
     async def run(self) -> Result:
         try:
-            transport, run = await self._start()
+            code, output = await run_program(self._args, self._timeout, self._limit)
+        except OutOfTime as ended:
+            return critical(f"Timed out ({self._timeout_text}) running check\n\n{ended.output.captured()}")
         except (OSError, ValueError) as error:
             return critical(self._start_error(error))
-        try:
-            async with asyncio.timeout(self._timeout):
-                await run.exited.wait()
-                await run.silent.wait()
-        except TimeoutError:
-            await _kill_group(transport.get_pid(), run)
-            return critical(f"Timed out ({self._timeout_text}) running check\n\n{run.output.captured()}")
-        except asyncio.CancelledError:
-            await _kill_group(transport.get_pid(), run)
-            raise
-        finally:
-            transport.close()
-        return of_exit_code(transport.get_returncode(), run.output.captured())
-
-    async def _start(self) -> "tuple[asyncio.SubprocessTransport, _Run]":
-        """Raises `OSError` and `ValueError`.
-
-        asyncio can't break off a start: it would wait for pipes that were never connected. So a cancellation waits for the
-        program to be there, and ends it then.
-        """
-        # A session of its own, so that the whole family can be ended together.
-        starting = asyncio.ensure_future(
-            asyncio.get_running_loop().subprocess_exec(
-                lambda: _Run(self._limit), *self._args, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, start_new_session=True
-            )
-        )
-        try:
-            return await asyncio.shield(starting)
-        except asyncio.CancelledError:
-            await asyncio.wait([starting])
-            if starting.exception() is None:
-                transport, run = starting.result()
-                await _kill_group(transport.get_pid(), run)
-                transport.close()
-            raise
+        return of_exit_code(code, output.captured())
 
     def _start_error(self, error: OSError | ValueError) -> str:
         program = self._args[0]
@@ -76,31 +38,3 @@ class ScriptProbe:
             return f'exec: "{program}": executable file not found in $PATH'
         reason = os.strerror(error.errno).lower() if isinstance(error, OSError) and error.errno else str(error)
         return f"fork/exec {program}: {reason}"
-
-
-class _Run(asyncio.SubprocessProtocol):
-    """Follows one run; `silent`: nobody holds the output any more, neither the program nor a child of it."""
-
-    def __init__(self, limit: int) -> None:
-        self.output = Tail(limit)
-        self.exited = asyncio.Event()
-        self.silent = asyncio.Event()
-
-    def pipe_data_received(self, fd: int, data: bytes) -> None:
-        self.output.add(data)
-
-    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
-        self.silent.set()
-
-    def process_exited(self) -> None:
-        self.exited.set()
-
-
-async def _kill_group(leader: int, run: _Run) -> None:
-    """End the program and its children; those that left the group are not waited for."""
-    try:
-        os.killpg(leader, signal.SIGKILL)
-        async with asyncio.timeout(_GRACE):
-            await run.exited.wait()
-    except (ProcessLookupError, TimeoutError):
-        pass
