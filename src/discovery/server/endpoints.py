@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from discovery.model import commands as c
 from discovery.model import requests as r
 from discovery.model.duration import Duration
 from discovery.model.errors import DiscoveryError, NoLeader, NoPathToDatacenter, RequestFailed
@@ -333,6 +334,8 @@ class Endpoints:
 
     async def _write(self, method: str, request: Any, prepare: Callable[[Any], Any]) -> Any:
         command = prepare(request)
+        if isinstance(command, c.Register) and await self._is_registered(command.request):
+            return r.Empty()
         refusal = self._delayed(method, request)
         if refusal is not None:
             return refusal
@@ -344,6 +347,15 @@ class Endpoints:
         if isinstance(result, DiscoveryError):
             raise result
         return r.Empty() if METHODS[method].reply_type is r.Empty else result
+
+    async def _is_registered(self, request: r.RegisterRequest) -> bool:
+        """Agents register again and again what they have; what changes nothing need not go through the log.
+
+        This is a read: it is answered by a leader that surely still leads, whose state has everything that was acknowledged.
+        """
+        if not self._replica.lease_valid():
+            await self._replica.read_barrier()
+        return self._store.is_registered(request)
 
     def _delayed(self, method: str, request: Any) -> bool | r.TxnResponse | None:
         """The answer to who asks for a lock during its lock-delay; None to all others."""
