@@ -23,7 +23,9 @@ def name_of(key: str) -> str:
 
 
 def files(folder: Path) -> dict[str, str]:
-    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+    """What is kept of registrations, by path."""
+    found = {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+    return {path: text for path, text in found.items() if not path.startswith("checks/alive/")}
 
 
 def started(folder: Path | None, wall: Wall | None = None, **options: Any) -> Local:
@@ -42,7 +44,8 @@ def test_the_layout_is_consuls(tmp_path: Path) -> None:
     simulate(scenario())
     service, check = tmp_path / "services" / name_of("web"), tmp_path / "checks" / name_of("service:web")
     state = tmp_path / "checks" / "state" / name_of("service:web")
-    assert {path for path in tmp_path.rglob("*") if path.is_file()} == {service, check, state}
+    alive = tmp_path / "checks" / "alive" / name_of("agent")
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == {service, check, state, alive}
     assert {path.stat().st_mode & 0o777 for path in (service, check, state)} == {0o600}
     assert {(tmp_path / name).stat().st_mode & 0o777 for name in ("services", "checks")} == {0o700}
     saved = json.loads(service.read_text())

@@ -1,8 +1,8 @@
 """Registrations on disk, so that they outlive the process: one JSON file each, named after the MD5 of its id.
 
-Layout and field names are Consul's, so a data directory may change hands. Files are replaced as a whole; they are not
-fsynced, because a crash of the process loses nothing then and a write per TTL heartbeat must be cheap. A file that a power
-failure has torn is set aside, named in the log, and never keeps the agent from starting.
+Layout and field names are Consul's, so a data directory may change hands; the folders `alive` and `draining` are ours. Files are
+replaced as a whole; they are not fsynced, because a crash of the process loses nothing then and a write per TTL heartbeat must
+be cheap. A file that a power failure has torn is set aside, named in the log, and never keeps the agent from starting.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ class SavedCheck(Record, frozen=True, kw_only=True):
 
 
 class SavedState(Record, frozen=True, kw_only=True):
-    """The last result of a TTL check; `expires` is in seconds since the epoch."""
+    """The last result of a check; `expires` is in seconds since the epoch, and 0 for those that are no TTL checks."""
 
     check_id: str = always(str)
     output: str = always(str)
@@ -49,7 +49,21 @@ class SavedState(Record, frozen=True, kw_only=True):
     expires: int = always(int)
 
 
-T = TypeVar("T", SavedService, SavedCheck, SavedState)
+class SavedLife(Record, frozen=True, kw_only=True):
+    """When the agent was alive, in seconds since the epoch, and since which start of the machine."""
+
+    at: int = always(int)
+    boot: str = always(str)
+
+
+class SavedDrain(Record, frozen=True, kw_only=True):
+    """A service that is to go; `until` is in seconds since the epoch."""
+
+    service_id: str = always(str)
+    until: float = always(float)
+
+
+T = TypeVar("T", SavedService, SavedCheck, SavedState, SavedLife, SavedDrain)
 
 
 class Store:
@@ -60,6 +74,8 @@ class Store:
         self.services: Folder[SavedService] = Folder(data_dir and data_dir / "services", SavedService)
         self.checks: Folder[SavedCheck] = Folder(data_dir and data_dir / "checks", SavedCheck)
         self.states: Folder[SavedState] = Folder(data_dir and data_dir / "checks" / "state", SavedState)
+        self.life: Folder[SavedLife] = Folder(data_dir and data_dir / "checks" / "alive", SavedLife)
+        self.drains: Folder[SavedDrain] = Folder(data_dir and data_dir / "services" / "draining", SavedDrain)
 
 
 class Folder(Generic[T]):

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
-from discovery.model.agent import AgentService
+from discovery.model.agent import AgentService, CheckRun
 from discovery.model.definitions import CheckSpec, ServiceSpec
 from discovery.model.delegate import Delegate
 from discovery.model.errors import DiscoveryError, InvalidRequest, NotFound, RequestFailed
@@ -27,7 +27,7 @@ from discovery.telemetry import fields
 
 from .checks.factory import Surroundings, make_runner
 from .checks.http import HttpClient
-from .checks.periodic import MIN_INTERVAL
+from .checks.periodic import MIN_INTERVAL, Periodic
 from .checks.ttl import TtlCheck
 from .definitions import (
     FILE,
@@ -44,15 +44,17 @@ from .definitions import (
     type_of,
 )
 from .difference import canonical_service
+from .draining import Drains
 from .entries import Change, CheckEntry, Runner, ServiceEntry
-from .persist import SavedCheck, SavedService, SavedState, Store
+from .persist import SavedCheck, SavedService, Store
 from .registry import Registry
 from .settings import Settings
 from .sidecar import sidecar_id, sidecar_of
+from .states import CheckStates
 
 _log = logging.getLogger(__name__)
 
-REAP_INTERVAL: Final = 30.0
+REAP_INTERVAL: Final = 5.0
 """Seconds between looks for services that have been critical for too long."""
 MIN_REAP_AFTER: Final = 60.0
 _NO_REASON: Final = "Maintenance mode is enabled for this {}, but no reason was provided. This is a default message."
@@ -90,10 +92,11 @@ class Local:
         self._settings = settings
         self._delegate = delegate
         self._rng = rng
-        self._wall = wall
         self._store = Store(data_dir)
+        self._states = CheckStates(self._store, wall)
         self._http = HttpClient()
         self._registry = Registry()
+        self._drains = Drains(self._store.drains, self, wall)
         self._tasks: set[asyncio.Task[None]] = set()
 
     # --- life --------------------------------------------------------------------------------------------------------
@@ -108,15 +111,21 @@ class Local:
             self._restore_service(saved_service)
         for saved_check in self._store.checks.load_all():
             self._restore_check(saved_check)
+        self._states.forget_all_but(self._registry.checks)
+        self._drains.resume()
+        self._states.beat()
+        self._spawn(self._states.beat_forever())
         self._spawn(self._reap_forever())
 
     async def close(self) -> None:
         """Stop all checks, and wait for what they started to end. Registrations stay on disk."""
+        self._drains.close()
         for entry in self._registry.checks.values():
             _stop(entry.runner)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._states.beat()
         await self._http.close()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -218,6 +227,7 @@ class Local:
         if service_id not in self._registry.services:
             _log.warning("Failed to deregister service", extra=fields(service=service_id, error="Service does not exist"))
             return
+        self._drains.end(service_id)
         self._store.services.remove(service_id)
         for check_id in list(self._registry.check_ids_of(service_id)):
             self.remove_check(check_id)
@@ -260,9 +270,9 @@ class Local:
         """Status and output to begin with: what is known of the check, else what its definition says."""
         if before is not None:
             return before.check.status, before.check.output
-        state = self._store.states.load(spec.check_id) if spec.ttl > 0 else None
-        if state is not None and state.expires > self._wall():
-            return state.status, state.output
+        known = self._states.recall(spec)
+        if known is not None:
+            return known
         return (spec.status or CRITICAL) if not restored else CRITICAL, ""
 
     def _health_check(self, spec: CheckSpec, kind: str, status: str, output: str) -> HealthCheck:
@@ -317,6 +327,9 @@ class Local:
         else:
             _log.debug("Check status updated", extra=fields(check=check_id, status=status))
         kept = "" if self._settings.discard_check_output else output
+        entry = self._registry.checks[check_id]
+        if status != entry.check.status and not isinstance(entry.runner, TtlCheck):
+            self._states.save(check_id, status, kept)
         self._registry.set_result(check_id, status, kept, asyncio.get_running_loop().time())
 
     def remove_check(self, check_id: str) -> None:
@@ -328,7 +341,7 @@ class Local:
             return
         _stop(entry.runner)
         self._store.checks.remove(check_id)
-        self._store.states.remove(check_id)
+        self._states.forget(check_id)
         self._registry.drop_check(check_id)
 
     def update_ttl(self, check_id: str, status: str, output: str) -> None:
@@ -339,8 +352,18 @@ class Local:
         if status not in STATUSES:
             raise InvalidRequest(f"Invalid check status: '{status}'")
         kept = entry.runner.update(status, output)
-        expires = int(self._wall() + entry.runner.ttl)
-        self._store.states.save(check_id, SavedState(check_id=check_id, output=kept, status=status, expires=expires))
+        self._states.save_ttl(check_id, status, kept, entry.runner.ttl)
+
+    async def run_check(self, check_id: str) -> CheckRun:
+        """Run a check now, beside its schedule. Raises `NotFound`, and `RequestFailed` if it is not one that the agent runs."""
+        entry = self._registry.checks.get(check_id)
+        if entry is None:
+            raise NotFound(f'Unknown check "{check_id}"')
+        if not isinstance(entry.runner, Periodic):
+            raise RequestFailed(f'CheckID "{check_id}" is not run by the agent: it has no interval')
+        result = await entry.runner.run_now()
+        present = self._registry.checks.get(check_id, entry)
+        return CheckRun(check_id=check_id, status=result.status, output=result.output, published=present.check.status)
 
     # --- maintenance -------------------------------------------------------------------------------------------------
 
@@ -357,6 +380,18 @@ class Local:
             token=entry.token,
         )
         self._maintenance(spec, enable, "Service")
+        if not enable:
+            self._drains.end(service_id)
+
+    def drain_service(self, service_id: str, wait: float, reason: str) -> None:
+        """Out of health and DNS now, deregistered in `wait` seconds; leaving maintenance ends that. Raises `NotFound`."""
+        notes = f"Draining: deregistered in {wait:g}s. {reason}".rstrip()
+        self.service_maintenance(service_id, True, notes)
+        self._drains.begin(service_id, wait)
+        _log.info("Service is draining", extra=fields(service=service_id, wait=f"{wait:g}s"))
+
+    def has_service(self, service_id: str) -> bool:
+        return service_id in self._registry.services
 
     def node_maintenance(self, enable: bool, reason: str) -> None:
         notes = reason or _NO_REASON.format("node")
@@ -461,7 +496,7 @@ class Local:
             service_id, spec = entry.check.service_id, entry.spec
             if spec is None or not service_id or entry.critical_since is None or spec.deregister_critical_service_after <= 0:
                 continue
-            allowed = max(MIN_REAP_AFTER, spec.deregister_critical_service_after.seconds)
+            allowed = max(MIN_REAP_AFTER, spec.deregister_critical_service_after.seconds) + spec.startup_grace.seconds
             if now - entry.critical_since > allowed and service_id in self._registry.services:
                 values = fields(service=service_id, check=check_id, timeout=f"{allowed:g}s")
                 _log.info("Deregistered service that had a critical check for too long", extra=values)

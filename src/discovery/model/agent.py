@@ -57,6 +57,15 @@ class UserEvent(Record, frozen=True, kw_only=True):
     l_time: int = msgspec.field(name="LTime", default_factory=int)
 
 
+class CheckRun(Record, frozen=True, kw_only=True):
+    """What a run on demand has found; `published` is the check's status after it, which thresholds may have left as it was."""
+
+    check_id: str = always(str)
+    status: str = always(str)
+    output: str = always(str)
+    published: str = always(str)
+
+
 class LocalServices(Protocol):
     """This agent's own services and checks. Refusals are `model.errors.DiscoveryError` with Consul's text and status."""
 
@@ -72,6 +81,12 @@ class LocalServices(Protocol):
     def update_ttl(self, check_id: str, status: str, output: str) -> None: ...
     def service_maintenance(self, service_id: str, enable: bool, reason: str) -> None: ...
     def node_maintenance(self, enable: bool, reason: str) -> None: ...
+    async def run_check(self, check_id: str) -> CheckRun:
+        """Run a check now."""
+
+    def drain_service(self, service_id: str, wait: float, reason: str) -> None:
+        """Out of health and DNS now, deregistered in `wait` seconds."""
+
     async def changed(self, service_id: str) -> None:
         """Return when the definition of that service has changed or gone."""
 
