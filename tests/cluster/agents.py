@@ -52,6 +52,8 @@ class Agent:
         self.data_dir = folder / name
         self.log_file = folder / f"{name}.log"
         self.flags = flags
+        self.prefix: list[str] = []
+        """What the command begins with, such as a way into another network."""
         self.process: subprocess.Popen[bytes] | None = None
 
     def command(self) -> list[str]:
@@ -62,7 +64,7 @@ class Agent:
 
     def start(self) -> "Agent":
         with self.log_file.open("ab") as log:
-            self.process = subprocess.Popen(self.command(), stdout=log, stderr=log)
+            self.process = subprocess.Popen([*self.prefix, *self.command()], stdout=log, stderr=log)
         return self
 
     def signal(self, number: signal.Signals) -> None:
@@ -130,8 +132,10 @@ class Agent:
 class Cluster:
     """`size` servers and as many clients as asked for."""
 
-    def __init__(self, folder: Path, size: int, *, clients: int = 0, flags: Sequence[str] = ()) -> None:
-        addresses = [fresh_address() for _ in range(size)]
+    def __init__(
+        self, folder: Path, size: int, *, clients: int = 0, flags: Sequence[str] = (), addresses: Sequence[str] = ()
+    ) -> None:
+        addresses = addresses or [fresh_address() for _ in range(size)]
         common = [*(f"-retry-join={address}" for address in addresses), "-retry-interval=1s", "-log-level=debug"]
         common += ["-hcl=performance { raft_multiplier = 1 }", *flags]
         self.servers = [
