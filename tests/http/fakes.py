@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from discovery.model.agent import AgentService, MemberInfo, UserEvent
+from discovery.model.agent import AgentService, CheckRun, MemberInfo, UserEvent
 from discovery.model.definitions import CheckSpec, ServiceSpec
 from discovery.model.errors import DiscoveryError, NotFound
 from discovery.model.records import Coordinate, HealthCheck
@@ -115,6 +115,13 @@ class FakeServices:
 
     def node_maintenance(self, enable: bool, reason: str) -> None:
         self._take("node_maintenance", enable, reason)
+
+    async def run_check(self, check_id: str) -> CheckRun:
+        self._take("run_check", check_id)
+        return CheckRun(check_id=check_id, status="critical", output="out", published="passing")
+
+    def drain_service(self, service_id: str, wait: float, reason: str) -> None:
+        self._take("drain_service", service_id, wait, reason)
 
     async def changed(self, service_id: str) -> None:
         await self.change.wait()

@@ -15,6 +15,7 @@ from aiohttp.web import StreamResponse
 from . import (
     acl,
     agent,
+    agent_actions,
     agent_health,
     catalog,
     config_entries,
@@ -115,6 +116,7 @@ _TABLE: Final = (
     _put("/v1/agent/service/register", agent.register_service),
     _put("/v1/agent/service/deregister/", agent.deregister_service),
     _put("/v1/agent/service/maintenance/", agent.service_maintenance),
+    _put("/v1/agent/service/drain/", agent_actions.drain_service),
     _get("/v1/agent/health/service/id/", agent_health.by_id),
     _get("/v1/agent/health/service/name/", agent_health.by_name),
     _get("/v1/agent/checks", agent.checks),
@@ -124,6 +126,7 @@ _TABLE: Final = (
     _put("/v1/agent/check/warn/", agent.check_warn),
     _put("/v1/agent/check/fail/", agent.check_fail),
     _put("/v1/agent/check/update/", agent.check_update),
+    _put("/v1/agent/check/run/", agent_actions.run_check),
     Route("/v1/agent/connect/authorize", {"POST": intentions.authorize}),
     _put("/v1/event/fire/", event.fire),
     _get("/v1/event/list", event.list_all),
