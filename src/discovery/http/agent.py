@@ -38,6 +38,7 @@ _service_body: Final = Decoder(
 )
 _check_body: Final = Decoder(CheckSpec, {CheckSpec: Rules(snake_case=(*_CHECK_SNAKE_CASE, "service_id"), hidden=("check_id",))})
 
+_ALL_SEGMENTS: Final = "_all"
 _STATUSES: Final = (PASSING, WARNING, CRITICAL)
 _PROMETHEUS_TYPE: Final = b"Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"
 
@@ -140,9 +141,12 @@ async def monitor(call: Call) -> StreamResponse:
 
 
 async def members(call: Call) -> Reply:
-    if call.params.get("segment"):
+    segment, wan = call.params.get("segment"), bool(call.params.get("wan"))
+    if segment not in ("", _ALL_SEGMENTS):
+        if wan:
+            raise InvalidRequest("Cannot provide a segment with wan=true")
         raise RequestFailed("Network segments are not supported in this version of Consul")
-    return call.json(call.api.agent.members(wan=bool(call.params.get("wan"))))
+    return call.json(call.api.agent.members(wan=wan))
 
 
 async def join(call: Call) -> Reply:
