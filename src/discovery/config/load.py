@@ -122,7 +122,7 @@ _FOLLOW: Final[Mapping[str, tuple[str, ...]]] = {
     "serf_lan": ("bind_addr",),
     "serf_wan": ("bind_addr",),
     "skip_leave_on_interrupt": ("server",),
-    "tagged_addresses": ("advertise_addr", "advertise_addr_wan", "bind_addr"),
+    "tagged_addresses": ("bind_addr", *(key for key in known_keys() if key.startswith("advertise_addr"))),
     "verify_outgoing": ("verify_server_hostname",),
 }
 """Keys whose values follow from others where they are not set themselves: a change of those says it all."""

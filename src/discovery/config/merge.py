@@ -18,11 +18,9 @@ _DEV_GOSSIP: Final = {"gossip_interval": 0.1, "probe_interval": 0.1, "probe_time
 _DEV: Final[Mapping[str, object]] = {
     "bind_addr": "127.0.0.1",
     "disable_keyring_file": True,
-    "enable_debug": True,
     "log_level": "DEBUG",
     "performance.raft_multiplier": 1,
     "server": True,
-    "ui": True,
     **{f"{pool}.{name}": value for pool in ("gossip_lan", "gossip_wan") for name, value in _DEV_GOSSIP.items()},
 }
 

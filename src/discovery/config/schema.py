@@ -103,8 +103,13 @@ _OPTIONS_WITHOUT_EFFECT_YET: Final = frozenset(
         "acl.down_policy",
         "acl.tokens.replication",
         "enable_debug",
+        "limits.rpc_client_timeout",
         "ports.grpc",
         "ports.grpc_tls",
+        "server_name",
+        "ui",
+        "ui_content_path",
+        "ui_dir",
     ]
 )
 """Of the fields of `Options`: a default of theirs is asked for elsewhere, but another value changes nothing yet."""

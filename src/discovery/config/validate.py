@@ -4,7 +4,6 @@ Source: what Consul answers to `consul validate`, and when an agent starts.
 """
 
 import base64
-import binascii
 import ipaddress
 import re
 import stat
@@ -24,7 +23,8 @@ _META_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 _META_PAIRS, _META_KEY_LENGTH, _META_VALUE_LENGTH = 64, 128, 512
 _UI_PATH: Final = re.compile(r"[A-Za-z0-9/_-]+")
 _UI_VERSION: Final = re.compile(r"/v\d+/")
-_BASE64: Final = re.compile(r"[A-Za-z0-9+/]*")
+_BASE64: Final = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+_NO_BASE64: Final = re.compile(r"[^A-Za-z0-9+/]")
 _GOSSIP_KEYS: Final = (16, 24, 32)
 _MAX_RAFT_MULTIPLIER: Final = 10
 _MAX_WEIGHT: Final = 65535
@@ -191,7 +191,7 @@ def _words(options: Options, faults: Faults) -> None:
     if mode and not re.fullmatch("[0-7]{1,4}", mode):
         faults.add(f"unix_sockets.mode: invalid mode specified: {mode}; expected octal digits such as 770", "unix_sockets.mode")
     words = (*_DNS_WORDS, options.datacenter)
-    if options.alt_domain.partition(".")[0] in words:
+    if options.alt_domain and options.alt_domain.partition(".")[0] in words:
         faults.add(f"alt_domain cannot start with {{{','.join(words)}}}", "alt_domain")
     for cidr in options.http_config.allow_write_http_from:
         if not _is_network(cidr):
@@ -225,20 +225,16 @@ def _ui(options: Options, faults: Faults) -> None:
 def _gossip_key(text: str, faults: Faults) -> None:
     if not text:
         return
-    try:
-        size = len(base64.b64decode(text, validate=True))
-    except binascii.Error:
+    if not _BASE64.fullmatch(text):
         faults.add(f"encrypt has invalid key: illegal base64 data at input byte {_first_bad_byte(text)}", "encrypt")
-        return
-    if size not in _GOSSIP_KEYS:
+    elif (size := len(base64.b64decode(text))) not in _GOSSIP_KEYS:
         faults.add(f"encrypt has invalid key: key size must be 16, 24 or 32 bytes, not {size}", "encrypt")
 
 
 def _first_bad_byte(text: str) -> int:
     """Where text stops being base64: the first foreign character, or where a block of four is left incomplete."""
-    good = _BASE64.match(text)
-    assert good is not None
-    return good.end() if good.end() < len(text) else len(text) // 4 * 4
+    foreign = _NO_BASE64.search(text)
+    return foreign.start() if foreign else len(text) // 4 * 4
 
 
 # --- addresses and ports -------------------------------------------------------------------------------------------
