@@ -1,26 +1,15 @@
 """Every top-level command: where it lives and what the listing says of it. A module is imported when its command is called."""
 
 from collections.abc import Mapping
-from importlib import import_module
-from typing import Final, NamedTuple, cast
+from typing import Final
 
-from .action import Handler
-
-
-class Entry(NamedTuple):
-    target: str
-    """`module:name` of a handler in this package."""
-    synopsis: str
-
-    def load(self) -> Handler:
-        module, _, name = self.target.partition(":")
-        return cast(Handler, getattr(import_module(f"{__package__}.{module}"), name))
-
+from .action import Entry
 
 COMMANDS: Final[Mapping[str, Entry]] = {
     "acl": Entry("acl:ACL", "Works with access control"),
     "agent": Entry("agent:run", "Runs an agent"),
     "catalog": Entry("catalog:CATALOG", "Shows the datacenters, nodes and services of the catalog"),
+    "check": Entry("check:CHECK", "Runs a check of an agent"),
     "config": Entry("config_entries:CONFIG", "Works with central configuration entries"),
     "event": Entry("event:EVENT", "Fires a user event"),
     "force-leave": Entry("members:FORCE_LEAVE", "Declares a failed member to have left"),

@@ -14,6 +14,8 @@ from .endpoint import SERVER_FLAGS
 from .failure import Failed
 from .flags import Flag, Kind, Parsed
 from .output import FORMAT, as_json, show_json
+from .services_drain import DRAIN
+from .services_zombies import ZOMBIES
 
 
 def _register(given: Parsed) -> None:
@@ -94,7 +96,7 @@ def _tagged_address(text: str) -> dict[str, str | int]:
 
 SERVICES: Final = Group(
     "services",
-    "Registers and deregisters services of one agent; for those of the whole cluster see `catalog`",
+    "Registers, drains and deregisters services of one agent; for those of the whole cluster see `catalog`",
     {
         "register": Action(
             "services register [options] [FILE...]",
@@ -125,6 +127,8 @@ SERVICES: Final = Group(
             _deregister,
             (*SERVER_FLAGS, FORMAT, Flag("id", help="ID of the instance.")),
         ),
+        "drain": DRAIN,
+        "zombies": ZOMBIES,
     },
     examples=("services register -name=web -port=8080", "services register web.hcl", "services deregister -id=web"),
 )
