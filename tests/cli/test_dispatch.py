@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from discovery.cli.action import Action, Group
+from discovery.cli.action import Action, Entry, Group
 from discovery.cli.commands import COMMANDS
 from tests.cluster.agents import until
 
@@ -18,13 +18,15 @@ from .programs import PATIENCE, PROGRAM, PretendedAgent, environment, run, start
 
 def paths_of(name: str, handler: object) -> list[tuple[str, ...]]:
     """A command with all that is below it."""
+    if isinstance(handler, Entry):
+        return paths_of(name, handler.load())
     if isinstance(handler, Group):
         below = [path for member, one in handler.members.items() for path in paths_of(member, one)]
         return [(name,), *((name, *path) for path in below)]
     return [(name,)]
 
 
-ALL_PATHS = [path for name, entry in COMMANDS.items() for path in paths_of(name, entry.load())]
+ALL_PATHS = [path for name, entry in COMMANDS.items() for path in paths_of(name, entry)]
 
 
 @pytest.mark.parametrize("arguments", [(), ("bogus",), ("help",), ("bogus", "-h"), ("--bogus",)])

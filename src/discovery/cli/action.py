@@ -4,7 +4,8 @@ import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from importlib import import_module
+from typing import Final, NamedTuple, TypeAlias, cast
 
 from .failure import Failed, Misused
 from .flags import Command, Flag, Parsed, help_page, parse, program
@@ -44,6 +45,18 @@ class Action:
             return failure.code
 
 
+class Entry(NamedTuple):
+    """A command that is imported only when it is called."""
+
+    target: str
+    """`module:name` of a handler in this package."""
+    synopsis: str
+
+    def load(self) -> Handler:
+        module, _, name = self.target.partition(":")
+        return cast(Handler, getattr(import_module(f"{__package__}.{module}"), name))
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
     """`members` are shown with their synopses, sorted by name."""
@@ -51,7 +64,7 @@ class Group:
     name: str
     """All words up to this one, such as `operator raft`."""
     synopsis: str
-    members: Mapping[str, "Action | Group"]
+    members: Mapping[str, "Action | Group | Entry"]
     examples: Sequence[str] = field(default=())
     """Command lines without the program's name."""
 
@@ -64,7 +77,8 @@ class Group:
         if member is None:
             print(self._help(), file=sys.stderr)
             return 1
-        return member(arguments[1:])
+        handler = member.load() if isinstance(member, Entry) else member
+        return handler(arguments[1:])
 
     def _help(self) -> str:
         lines = [f"Usage: {program()} {self.name} <subcommand> [options] [args]", "", f"  {self.synopsis}."]

@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import IO, NoReturn
 
@@ -45,11 +45,11 @@ def send(process: "subprocess.Popen[bytes]", number: signal.Signals, *, own_grou
 
 
 @contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """Inside, SIGINT and SIGTERM are raised as `KeyboardInterrupt`, also where a script's background job would ignore SIGINT."""
+def on_interrupt(action: Callable[[], None]) -> Iterator[None]:
+    """Inside, SIGINT and SIGTERM do this, also where a script's background job would ignore SIGINT."""
 
-    def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-        raise KeyboardInterrupt
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        action()
 
     before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -57,3 +57,15 @@ def interruptible() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def interruptible() -> contextlib.AbstractContextManager[None]:
+    """Inside, SIGINT and SIGTERM are raised as `KeyboardInterrupt`.
+
+    Not for the time in which a program runs: one that has just been started would be left behind.
+    """
+    return on_interrupt(_raise)
+
+
+def _raise() -> NoReturn:
+    raise KeyboardInterrupt

@@ -26,6 +26,7 @@ _NOT_ACQUIRED: Final = "Shutdown triggered or timeout during lock acquisition"
 class _Event(enum.Enum):
     CHILD_ENDED = enum.auto()
     LOCK_LOST = enum.auto()
+    INTERRUPTED = enum.auto()
 
 
 _Events: TypeAlias = "queue.SimpleQueue[_Event]"
@@ -59,8 +60,12 @@ def _with_session(given: Parsed, client: Client, prefix: str, name: str) -> int:
         primitive = KeyLock(client, prefix, session.id)
     try:
         _acquire(given, primitive)
-        code = _run(given, primitive)
-        _release(primitive)
+        events: _Events = queue.SimpleQueue()
+        with child.on_interrupt(lambda: events.put(_Event.INTERRUPTED)):
+            code = _run(given, primitive, events)
+            _release(primitive)
+    except KeyboardInterrupt:
+        raise Failed(_NOT_ACQUIRED) from None
     finally:
         _close(session)
     _clean_up(given, primitive)
@@ -78,8 +83,6 @@ def _acquire(given: Parsed, primitive: Primitive) -> None:
     try:
         if not primitive.acquire(Deadline(timeout.seconds if timeout else None)):
             raise Failed(_NOT_ACQUIRED)
-    except KeyboardInterrupt:
-        raise Failed(_NOT_ACQUIRED) from None
     except (RequestError, LockError) as error:
         raise Failed(f"Lock acquisition failed: {error}") from None
 
@@ -109,7 +112,7 @@ def _clean_up(given: Parsed, primitive: Primitive) -> None:
 # --- the program ----------------------------------------------------------------------------------------------------
 
 
-def _run(given: Parsed, primitive: Primitive) -> int:
+def _run(given: Parsed, primitive: Primitive, events: _Events) -> int:
     """The exit code. Returns only when the program has ended, for whatever reason."""
     _tell(given, "Starting handler")
     own_group = not given.flag("pass-stdin")
@@ -125,7 +128,6 @@ def _run(given: Parsed, primitive: Primitive) -> int:
     except Failed as failure:
         print(failure, file=sys.stderr)
         return _CHILD_FAILED if given.flag("child-exit-code") else 0
-    events: _Events = queue.SimpleQueue()
     threading.Thread(target=_wait_for_child, args=(process, events), daemon=True).start()
     threading.Thread(target=_watch, args=(primitive, given.number("monitor-retry"), events), daemon=True).start()
     code = _until_event(given, process, events, own_group=own_group)
@@ -154,18 +156,14 @@ def _watch(primitive: Primitive, retries: int, events: _Events) -> None:
 
 
 def _until_event(given: Parsed, process: "subprocess.Popen[bytes]", events: _Events, *, own_group: bool) -> int:
-    try:
-        event = events.get()
-    except KeyboardInterrupt:
-        _tell(given, "Shutdown triggered, killing child")
-        _stop(given, process, events, own_group=own_group)
-        return 0
-    if event is _Event.LOCK_LOST:
-        _tell(given, "Lock lost, killing child")
-        _stop(given, process, events, own_group=own_group)
-        return 1
-    _tell(given, "Child terminated, releasing lock")
-    return _CHILD_FAILED if process.returncode and given.flag("child-exit-code") else 0
+    event = events.get()
+    if event is _Event.CHILD_ENDED:
+        _tell(given, "Child terminated, releasing lock")
+        return _CHILD_FAILED if process.returncode and given.flag("child-exit-code") else 0
+    lost = event is _Event.LOCK_LOST
+    _tell(given, "Lock lost, killing child" if lost else "Shutdown triggered, killing child")
+    _stop(given, process, events, own_group=own_group)
+    return 1 if lost else 0
 
 
 def _stop(given: Parsed, process: "subprocess.Popen[bytes]", events: _Events, *, own_group: bool) -> None:
@@ -181,7 +179,7 @@ def _stop(given: Parsed, process: "subprocess.Popen[bytes]", events: _Events, *,
 
 
 def _ends(events: _Events, seconds: float) -> bool:
-    """Whether the program ends in time; that the lock is lost meanwhile no longer matters."""
+    """Whether the program ends in time; what else happens meanwhile no longer matters."""
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:
         try:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from .action import Action, Group
+from .action import Action, Entry, Group
 from .client import client_of, failing
 from .endpoint import SERVER_FLAGS
 from .failure import Failed
@@ -204,6 +204,13 @@ _AUTOPILOT_GROUP: Final = Group(
 OPERATOR: Final = Group(
     "operator",
     "Works with the servers as a cluster; some of it can do harm",
-    {"raft": _RAFT, "autopilot": _AUTOPILOT_GROUP},
+    {
+        "raft": _RAFT,
+        "autopilot": _AUTOPILOT_GROUP,
+        "recover": Entry(
+            "operator_recover:RECOVER",
+            "Makes the servers that remain a cluster again when most servers are lost for good",
+        ),
+    },
     examples=("operator raft list-peers", "operator autopilot get-config"),
 )

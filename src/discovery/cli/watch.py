@@ -34,6 +34,8 @@ class _Type:
     options: frozenset[str] = frozenset()
     """The flags that mean something to this type."""
     shape: Callable[[Answer], Any] = Answer.json
+    may_be_missing: bool = False
+    """Whether 404 is an answer like any other."""
     opaque_index: bool = False
     """Whether the index is a mark that does not grow."""
 
@@ -82,8 +84,13 @@ def _pair(answer: Answer) -> dict[str, Any] | None:
 
 
 _TYPES: Final[Mapping[str, _Type]] = {
-    "key": _Type(lambda given: (f"/v1/kv/{_needed(given, 'key')}", {}), frozenset({"key"}), _pair),
-    "keyprefix": _Type(lambda given: (f"/v1/kv/{_needed(given, 'prefix')}", {"recurse": True}), frozenset({"prefix"}), _pairs),
+    "key": _Type(lambda given: (f"/v1/kv/{_needed(given, 'key')}", {}), frozenset({"key"}), _pair, may_be_missing=True),
+    "keyprefix": _Type(
+        lambda given: (f"/v1/kv/{_needed(given, 'prefix')}", {"recurse": True}),
+        frozenset({"prefix"}),
+        _pairs,
+        may_be_missing=True,
+    ),
     "services": _Type(lambda _: ("/v1/catalog/services", {})),
     "nodes": _Type(lambda _: ("/v1/catalog/nodes", {})),
     "service": _Type(_service, frozenset({"service", "tag", "passingonly"})),
@@ -125,11 +132,12 @@ def _watch(given: Parsed) -> None:
 
 def _results(name: str, chosen: _Type, target: _Target, client: Client) -> Iterator[tuple[int, Any]]:
     """Index and result, now and at every change. A read that fails is told and tried again, after longer and longer pauses."""
+    accept = (200, _NOT_FOUND) if chosen.may_be_missing else (200,)
     index, failures, last, first = 0, 0, None, True
     while True:
         path, params = target
         try:
-            answer = client.get(path, {**params, "index": str(index or "")}, accept=(200, _NOT_FOUND))
+            answer = client.get(path, {**params, "index": str(index or "")}, accept=accept)
             result = chosen.shape(answer)
         except RequestError as error:
             failures += 1
@@ -165,21 +173,25 @@ def event_mark(event_id: str) -> int:
 
 def _hand_over(given: Parsed, index: int, result: object) -> None:
     """Run the program with the result on its stdin; raises `Failed` if it fails."""
-    process = child.start(
-        given.rest,
-        shell=given.flag("shell"),
-        stdin=subprocess.PIPE,
-        variables={"CONSUL_INDEX": str(index)},
-        own_group=True,
-    )
+    process: subprocess.Popen[bytes] | None = None
+    stopped = False
+
+    def stop() -> None:
+        nonlocal stopped
+        stopped = True
+        if process is not None:
+            child.send(process, signal.SIGTERM, own_group=True)
+
     text = json.dumps(result, separators=(",", ":"), ensure_ascii=False) + "\n"
-    try:
+    variables = {"CONSUL_INDEX": str(index)}
+    with child.on_interrupt(stop):
+        process = child.start(given.rest, shell=given.flag("shell"), stdin=subprocess.PIPE, variables=variables, own_group=True)
+        if stopped:
+            stop()
         # A program need not read what it is given; communicate passes over that.
         process.communicate(text.encode(errors="surrogateescape"))
-    except KeyboardInterrupt:
-        child.send(process, signal.SIGTERM, own_group=True)
-        process.wait()
-        raise
+    if stopped:
+        raise KeyboardInterrupt
     if process.returncode:
         raise Failed(f"Error executing handler: {child.ending(process.returncode)}")
 
