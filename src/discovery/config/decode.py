@@ -73,7 +73,8 @@ def nearest(name: str, known: Iterable[str], everywhere: Iterable[str] = ()) -> 
     if len(moved) == 1:
         return moved[0]
     longer = sorted((candidate for candidate in by_letters if len(letters) > 2 and candidate.startswith(letters)), key=len)
-    close = longer or difflib.get_close_matches(letters, by_letters, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(letters, by_letters, n=1, cutoff=_TYPING_ERROR) or longer
+    close = close or difflib.get_close_matches(letters, by_letters, n=1, cutoff=_RESEMBLANCE)
     return by_letters[close[0]] if close else ""
 
 
@@ -86,6 +87,8 @@ _WANTED: Final = {Kind.BOOL: "bool", Kind.INT: "int", Kind.FLOAT: "float64"}
 _INT64: Final = range(-(2**63), 2**63)
 _SHAPE_OF: Final = {Kind.SERVICES: "service", Kind.CHECKS: "check"}
 _SHORT_LIST: Final = 16
+_TYPING_ERROR, _RESEMBLANCE = 0.8, 0.6
+"""How alike two words are, as difflib measures it."""
 
 
 class _Mismatch(Exception):
