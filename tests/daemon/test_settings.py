@@ -1,9 +1,11 @@
 """Every option reaches the room it is for."""
 
+from pathlib import Path
+
 import msgspec
 import pytest
 
-from discovery.config.options import DnsConfig, HttpConfig, ListenAddresses, Options, Performance, Ports, UnixSockets
+from discovery.config.options import Autopilot, DnsConfig, HttpConfig, ListenAddresses, Options, Performance, Ports, UnixSockets
 from discovery.daemon import settings
 from discovery.model.duration import Duration
 
@@ -42,10 +44,17 @@ def test_a_server_without_wan_pool_announces_none() -> None:
     assert "wan_join_port" not in settings.gossip_tags(options(server=True, ports=Ports(serf_wan=-1)), NODE_ID)
 
 
-def test_raft_timing_follows_the_multiplier(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_raft_timing_follows_the_multiplier(tmp_path: Path) -> None:
     made = settings.server_options(options(performance=Performance(raft_multiplier=3)), NODE_ID, tmp_path)
     assert made.raft.raft_multiplier == 3
     assert made.directory == tmp_path
+
+
+def test_autopilot_begins_with_what_the_file_says(tmp_path: Path) -> None:
+    given = Autopilot(cleanup_dead_servers=False, last_contact_threshold=0.5, redundancy_zone_tag="zone")
+    made = settings.server_options(options(autopilot=given), NODE_ID, tmp_path).autopilot
+    assert (made.cleanup_dead_servers, made.redundancy_zone_tag) == (False, "zone")
+    assert made.last_contact_threshold == Duration.from_seconds(0.5)
 
 
 def test_listeners_are_made_of_addresses_and_ports() -> None:

@@ -16,6 +16,7 @@ from discovery.local.difference import Identity
 from discovery.local.settings import Settings as LocalSettings
 from discovery.model.definitions import CheckSpec, ServiceSpec
 from discovery.model.duration import Duration
+from discovery.model.records import AutopilotConfig
 from discovery.raft.core import Options as RaftOptions
 from discovery.server.server import ServerOptions
 from discovery.server.snapshotting import SnapshotPolicy
@@ -109,6 +110,21 @@ def server_options(options: Options, node_id: str, directory: Path) -> ServerOpt
         session_ttl_min=options.session_ttl_min,
         rpc_handshake_timeout=options.limits.rpc_handshake_timeout,
         rpc_max_conns_per_client=options.limits.rpc_max_conns_per_client,
+        autopilot=autopilot_config(options),
+    )
+
+
+def autopilot_config(options: Options) -> AutopilotConfig:
+    autopilot = options.autopilot
+    return AutopilotConfig(
+        cleanup_dead_servers=autopilot.cleanup_dead_servers,
+        last_contact_threshold=Duration.from_seconds(autopilot.last_contact_threshold),
+        max_trailing_logs=autopilot.max_trailing_logs,
+        min_quorum=autopilot.min_quorum,
+        server_stabilization_time=Duration.from_seconds(autopilot.server_stabilization_time),
+        redundancy_zone_tag=autopilot.redundancy_zone_tag,
+        disable_upgrade_migration=autopilot.disable_upgrade_migration,
+        upgrade_version_tag=autopilot.upgrade_version_tag,
     )
 
 
