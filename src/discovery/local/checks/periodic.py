@@ -71,26 +71,25 @@ class Periodic:
         loop = asyncio.get_running_loop()
         due = loop.time() + self._delay + self._rng.random() * self._interval
         while True:
-            await self._wait_until(due)
-            begun = loop.time()
+            on_demand = await self._asked_before(due)
             answered = len(self._waiting)
             self._take(await self._probe.run(), answered)
-            ended = loop.time()
-            if begun < due:
-                # Run on demand: the beat goes on as before.
-                continue
-            due = (due if ended - due < self._interval / 2 else ended) + self._interval
+            if not on_demand:
+                ended = loop.time()
+                due = (due if ended - due < self._interval / 2 else ended) + self._interval
 
-    async def _wait_until(self, due: float) -> None:
-        """Or until somebody asks."""
+    async def _asked_before(self, due: float) -> bool:
+        """Whether somebody asked for a run before the next one was due."""
         self._asked.clear()
         if self._waiting:
-            return
+            return True
         try:
             async with asyncio.timeout_at(due):
                 await self._asked.wait()
         except TimeoutError:
-            pass
+            # uvloop's timers may be early by some of a millisecond, so the clock would not tell.
+            return False
+        return True
 
     def _take(self, result: Result, answered: int) -> None:
         """`answered`: how many of those who asked did so before the run began."""
