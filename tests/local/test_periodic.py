@@ -2,8 +2,10 @@
 
 import asyncio
 import random
+from itertools import pairwise
 
 import pytest
+import uvloop
 
 from discovery.local.checks.damping import Damping, Thresholds
 from discovery.local.checks.periodic import Periodic, Schedule
@@ -93,6 +95,23 @@ def test_quick_runs_do_not_drift(seed: int) -> None:
         assert probe.started == pytest.approx([probe.started[0] + 10 * number for number in range(200)])
 
     simulate(scenario())
+
+
+def test_timers_that_are_early_double_no_run() -> None:
+    """On the loop that agents use, whose timers may be."""
+
+    async def scenario() -> None:
+        probes = [SlowProbe(0.0) for _ in range(300)]
+        checks = [periodic(probe, 1.0, seed) for seed, probe in enumerate(probes)]
+        for check in checks:
+            check.start()
+        await asyncio.sleep(2.5)
+        for check in checks:
+            check.stop()
+        for probe in probes:
+            assert all(later - earlier > 0.5 for earlier, later in pairwise(probe.started))
+
+    uvloop.run(scenario())
 
 
 def test_checks_registered_together_do_not_run_together() -> None:
