@@ -29,8 +29,8 @@ _hosts = itertools.count(1)
 
 
 def fresh_host() -> str:
-    """A loopback address that no other server of this run has."""
-    return f"127.0.22.{next(_hosts)}"
+    """A loopback address that no other server of this test has."""
+    return f"127.0.22.{next(_hosts) % 200 + 1}"
 
 
 class FakeMember(msgspec.Struct, kw_only=True):

@@ -1,6 +1,7 @@
 """Who may answer what: consistency modes, forwarding, loss of leadership."""
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ async def test_what_was_not_proposed_goes_to_the_next_leader(tmp_path: Path) -> 
         old = await made.leader()
         raft = old.server.replica._raft
         heir = (await made.followers())[0]
-        raft.transfer_leadership(heir.id, old.server.replica._loop.time())
+        raft.transfer_leadership(heir.id, time.monotonic())
         writing = [asyncio.create_task(old.put(f"k{number}")) for number in range(20)]
         assert await asyncio.gather(*writing) == [True] * 20
         new = await made.leader()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from discovery.model import requests as r
-from discovery.model.errors import DiscoveryError
+from discovery.model.errors import DiscoveryError, NoLeader, OutcomeUnknown
 from discovery.storage.errors import CorruptLog, DataDirectoryLocked, DataDirectoryOfAnother, StorageFailed
 from discovery.storage.log import LogStore
 from tests.server.rig import FAILED, Cluster, Node, cluster, until
@@ -35,12 +35,16 @@ async def takes_note(made: Cluster, node: Node) -> None:
 async def test_a_leader_whose_disk_fails_acknowledges_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with cluster(tmp_path, 3) as made:
         leader = await made.leader()
+        await until(lambda: len(leader.server.store.service_nodes("consul").value) == 3, "the first reconciliation")
         await leader.put("before", b"1")
         break_disk(leader, monkeypatch)
-        with pytest.raises(DiscoveryError, match="disk failed"):
+        with pytest.raises(OutcomeUnknown, match="disk failed"):
             await leader.put("during")
-        with pytest.raises(DiscoveryError):
-            leader.server.replica.propose(None)  # type: ignore[arg-type]
+        for options in ({}, {"allow_stale": True}, {"require_consistent": True}):
+            with pytest.raises(NoLeader):
+                await leader.get("before", **options)
+        with pytest.raises(NoLeader):
+            await leader.put("after")
         await takes_note(made, leader)
         new = await made.leader()
         assert await new.get("before") == b"1"
@@ -63,9 +67,10 @@ async def test_a_follower_whose_disk_fails_stops_and_the_others_go_on(tmp_path: 
 async def test_a_single_server_acknowledges_nothing_its_disk_has_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with cluster(tmp_path, 1) as made:
         (only,) = made.nodes
+        await until(lambda: only.server.store.service_nodes("consul").value, "the first reconciliation")
         await only.put("before", b"1")
         break_disk(only, monkeypatch)
-        with pytest.raises(DiscoveryError, match="disk failed"):
+        with pytest.raises(OutcomeUnknown, match="disk failed"):
             await only.put("during", b"2")
         await takes_note(made, only)
         monkeypatch.undo()

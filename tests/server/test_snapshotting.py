@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from discovery.model.errors import DiscoveryError
+from discovery.server import applied_entries, replica
 from discovery.server.snapshotting import SnapshotPolicy
 from discovery.storage.snapshots import SnapshotStore
 from tests.server.rig import Node, cluster, until
@@ -250,3 +251,15 @@ async def test_sessions_get_their_time_again_after_a_restore(tmp_path: Path) -> 
         archive = await save(only)
         await restore(only, archive)
         await until(lambda: timers(only) == 1, "the timer")
+
+
+async def test_a_log_of_few_but_large_commands_is_cut_by_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replica, "LARGE_LOG", 3_000_000)
+    monkeypatch.setattr(applied_entries, "MAX_BYTES", 1_000_000)
+    rare = SnapshotPolicy(threshold=1 << 40, interval=3600, trailing=10_000)
+    async with cluster(tmp_path, 1, snapshots=rare) as made:
+        (only,) = made.nodes
+        for number in range(8):
+            await only.put(f"large/{number}", b"x" * 500_000)
+        await until(lambda: snapshot_files(only) and log_length(only) <= 5, "the log to be cut")
+        assert only.server.replica._applied.size < 3_000_000

@@ -10,13 +10,17 @@ MAX_BYTES: Final = 64 << 20
 class AppliedEntries:
     def __init__(self) -> None:
         self._entries: deque[tuple[int, int, int]] = deque()
+        self.size = 0
+        """Of all of them, in bytes."""
 
     def add(self, index: int, commands: int, size: int) -> None:
         """The entry at `index` was applied; `size` is in bytes."""
         self._entries.append((index, commands, size))
+        self.size += size
 
     def clear(self) -> None:
         self._entries.clear()
+        self.size = 0
 
     def kept_behind(self, end: int, commands: int) -> int:
         """How many log entries up to `end` hold the last `commands` commands; the older ones are forgotten here."""
@@ -30,5 +34,5 @@ class AppliedEntries:
                 break
             first = index
         while self._entries and self._entries[0][0] < first:
-            self._entries.popleft()
+            self.size -= self._entries.popleft()[2]
         return end + 1 - first

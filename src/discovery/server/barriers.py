@@ -1,6 +1,7 @@
 """Linearizable reads: who waits until a quorum has confirmed that we lead, and until what was committed then is applied."""
 
 import asyncio
+import time
 
 from discovery.model.errors import NoLeader
 from discovery.raft.core import Raft, Ready
@@ -34,7 +35,7 @@ class ReadBarriers:
         if turn is None:
             return
         try:
-            self._asked[raft.read_index(self._loop.time())] = turn
+            self._asked[raft.read_index(time.monotonic())] = turn
         except NotLeader:
             fail(turn, NoLeader())
             return

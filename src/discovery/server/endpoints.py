@@ -10,6 +10,7 @@ the leader after a quorum has confirmed it (ReadIndex).
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
@@ -94,6 +95,13 @@ class Endpoints:
             "Catalog.Register": metrics.catalog_register,
             "Catalog.Deregister": metrics.catalog_deregister,
             "PreparedQuery.Apply": metrics.prepared_query_apply,
+            "PreparedQuery.Execute": metrics.prepared_query_execute,
+            "Session.Renew": metrics.session_renew,
+            "Txn.Read": metrics.txn_read,
+        }
+        self._lookups = {
+            "Catalog.ServiceNodes": (metrics.catalog_service_query, metrics.catalog_service_not_found),
+            "Health.ServiceNodes": (metrics.health_service_query, metrics.health_service_not_found),
         }
         self._delays = LockDelays(store)
         self._special: dict[str, Callable[[Any], Awaitable[Any]]] = {}
@@ -145,18 +153,27 @@ class Endpoints:
         handler = self._anywhere.get(method)
         if handler is not None:
             return ServerAnswer(await handler(request))
+        if self._replica.stopped:
+            raise NoLeader("this server has stopped")
         if getattr(request, "allow_stale", False) and (method in STORE_READS or method in self._stale):
             return await self._answer_stale(method, request)
-        deadline = asyncio.get_running_loop().time() + self._hold_time
-        while True:
-            if not self._replica.leader_ready:
-                forwarded = await self._forward(method, request, deadline)
-                if forwarded is not None:
-                    return forwarded
+        if self._replica.leader_ready:
             try:
                 return await self._answer_as_leader(method, request)
             except NoLeader:
                 # Office was lost before anything was done: ask whoever leads next.
+                pass
+        return await self._ask_who_leads(method, request)
+
+    async def _ask_who_leads(self, method: str, request: Any) -> ServerAnswer:
+        deadline = asyncio.get_running_loop().time() + self._hold_time
+        while True:
+            forwarded = await self._forward(method, request, deadline)
+            if forwarded is not None:
+                return forwarded
+            try:
+                return await self._answer_as_leader(method, request)
+            except NoLeader:
                 await self._wait_for_leader(deadline)
 
     def collect_released_locks(self) -> None:
@@ -215,9 +232,9 @@ class Endpoints:
 
     async def _confirm(self) -> None:
         """That we lead, by a quorum."""
-        started = asyncio.get_running_loop().time()
+        started = time.monotonic()
         await self._replica.read_barrier()
-        self._metrics.rpc_consistent_read.observe(asyncio.get_running_loop().time() - started)
+        self._metrics.rpc_consistent_read.observe(time.monotonic() - started)
 
     # --- reads -------------------------------------------------------------------------------------------------------
 
@@ -227,7 +244,10 @@ class Endpoints:
             handler = self._special.get(method)
             if handler is None:
                 raise RequestFailed(f"rpc: can't find method {method}")
-            return ServerAnswer(await handler(request))
+            started = time.monotonic()
+            answer = ServerAnswer(await handler(request))
+            self._observe(method, started)
+            return answer
         store = self._store
         self._metrics.rpc_query.inc()
         if request.min_query_index > 0:
@@ -239,7 +259,20 @@ class Endpoints:
             )
             return ServerAnswer(self._reply(read, result, level))
         result = read.ask(store, request)
+        if method in self._lookups:
+            self._count_lookup(method, request.service_name, found=bool(result.value))
         return ServerAnswer(self._reply(read, result, level), store.watches.watch(result.topics))
+
+    def _count_lookup(self, method: str, service: str, *, found: bool) -> None:
+        asked, not_found = self._lookups[method]
+        asked.of(service).inc()
+        if not found:
+            not_found.of(service).inc()
+
+    def _observe(self, method: str, started: float) -> None:
+        meter = self._meters.get(method)
+        if meter is not None:
+            meter.observe(time.monotonic() - started)
 
     def _reply(self, read: StoreRead, result: Read[Any], level: str) -> Any:
         replica = self._replica
@@ -339,11 +372,9 @@ class Endpoints:
         refusal = self._delayed(method, request)
         if refusal is not None:
             return refusal
-        started = asyncio.get_running_loop().time()
+        started = time.monotonic()
         result = await self._replica.propose(command)
-        meter = self._meters.get(method)
-        if meter is not None:
-            meter.observe(asyncio.get_running_loop().time() - started)
+        self._observe(method, started)
         if isinstance(result, DiscoveryError):
             raise result
         return r.Empty() if METHODS[method].reply_type is r.Empty else result

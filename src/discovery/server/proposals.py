@@ -5,6 +5,7 @@ by size. While enough blocks are under way what arrives waits for the next one: 
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
@@ -74,7 +75,7 @@ class Proposals:
             except ProposalRefused:
                 return
             waiters = [self._waiting.popleft()[1] for _ in range(size)]
-            self._blocks[index] = _Block(term, self._loop.time(), waiters)
+            self._blocks[index] = _Block(term, time.monotonic(), waiters)
             self._metrics.raft_apply.inc(size)
 
     def _next_block_size(self) -> int:
@@ -93,7 +94,7 @@ class Proposals:
         if block.term != entry.term:
             _fail_all(block.waiters, OutcomeUnknown())
             return
-        self._metrics.raft_commit_duration.observe(self._loop.time() - block.started)
+        self._metrics.raft_commit_duration.observe(time.monotonic() - block.started)
         for waiter, result in zip(block.waiters, results, strict=True):
             if not waiter.done():
                 waiter.set_result(result)

@@ -5,8 +5,8 @@ members that left or were reaped are deregistered; servers also get the service 
 first without a vote (`autopilot` gives it). Nodes without `serfHealth` are none of ours.
 """
 
-import asyncio
 import logging
+import time
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
@@ -58,7 +58,7 @@ class Reconciler:
 
     async def all(self) -> None:
         """Every member, and the nodes that gossip forgot while nobody led."""
-        started = asyncio.get_running_loop().time()
+        started = time.monotonic()
         known = list(self._members())
         for member in known:
             await self.one(member)
@@ -67,7 +67,7 @@ class Reconciler:
             if check.check_id == SERF_CHECK_ID and check.node.lower() not in names:
                 self._log.info("deregistering a node that gossip does not know: node=%s", check.node)
                 await self._guarded(check.node, self._deregister_node(check.node))
-        self._metrics.leader_reconcile.observe(asyncio.get_running_loop().time() - started)
+        self._metrics.leader_reconcile.observe(time.monotonic() - started)
 
     async def some(self, names: Collection[str]) -> None:
         """Those that changed, as they are by now."""
@@ -76,9 +76,9 @@ class Reconciler:
 
     async def one(self, member: Member) -> None:
         """Bring a member into the catalog as gossip sees it. What is refused is logged; the next full pass tries again."""
-        started = asyncio.get_running_loop().time()
+        started = time.monotonic()
         await self._guarded(member.name, self._reconcile(member))
-        self._metrics.leader_reconcile_member.observe(asyncio.get_running_loop().time() - started)
+        self._metrics.leader_reconcile_member.observe(time.monotonic() - started)
 
     async def reaped(self, member: Member) -> None:
         """Gossip has forgotten a member."""

@@ -4,11 +4,15 @@ One turn of the event loop is one unit of work: all commands that arrived become
 durable becomes one disk write, all that goes to a follower becomes one frame, all that was committed is applied in one pass
 that also resolves whoever waits for it. The event loop owns all state here; only disk writes and the encoding of snapshots
 run elsewhere (`log_writer`, `snapshotting`).
+
+Time is the monotonic clock itself, not the loop's: that may stand still during a turn, and after a pause of the process a lease
+would look valid that is long over.
 """
 
 import asyncio
 import logging
 import math
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -34,6 +38,9 @@ from .replication_meter import ReplicationMeter
 APPLY_BUDGET: Final = 0.02
 """Seconds of applying after which the rest waits for the next turn, so that heartbeats and requests get theirs."""
 
+LARGE_LOG: Final = 256 << 20
+"""Bytes of applied entries in memory; four times what is kept behind a snapshot."""
+
 Send = Callable[[str, bytes], None]
 """Id of a peer and a frame for it; never blocks, may drop."""
 
@@ -47,6 +54,8 @@ class Hooks(msgspec.Struct):
     """We no longer lead."""
     applied: Callable[[], None] = lambda: None
     """A pass of apply is over."""
+    log_large: Callable[[], None] = lambda: None
+    """The log holds so many bytes that it should be cut soon, however few commands they are."""
     configured: Callable[[Configuration], None] = lambda configuration: None
     """A change of the members was committed."""
     send_snapshot: Callable[[InstallSnapshot], None] = lambda header: None
@@ -85,7 +94,7 @@ class Replica:
         self.hooks = Hooks()
         self._proposals = Proposals(loop, metrics)
         self._barriers = ReadBarriers(loop, metrics)
-        self._meter = ReplicationMeter(loop, metrics)
+        self._meter = ReplicationMeter(metrics)
         self._to_apply: deque[Entry] = deque()
         self._applied = AppliedEntries()
         self._changing = asyncio.Lock()
@@ -97,7 +106,7 @@ class Replica:
         self._ever_led = False
         self._scheduled = False
         self._stopped = False
-        self._started_at = loop.time()
+        self._started_at = time.monotonic()
         self._replay_end = raft.last_index
         self._timer: asyncio.TimerHandle | None = None
         metrics.raft_applied_index.read = lambda: float(raft.applied_index)
@@ -146,20 +155,25 @@ class Replica:
         progress = self._raft.progress.get(server_id)
         if progress is None:
             return (self._raft.last_index, 0.0) if server_id == self.server_id else (0, math.inf)
-        return progress.match, max(0.0, self._loop.time() - progress.last_contact)
+        return progress.match, max(0.0, time.monotonic() - progress.last_contact)
 
     def term_at(self, index: int) -> int:
         """The term of an entry of our log, 0 where it does not reach."""
         return self._raft.term_at(index) or 0
 
     @property
+    def stopped(self) -> bool:
+        """Nothing may be served from this replica any more."""
+        return self._stopped
+
+    @property
     def is_leader(self) -> bool:
-        return self._raft.role is Role.LEADER
+        return self._raft.role is Role.LEADER and not self._stopped
 
     @property
     def leader_ready(self) -> bool:
         """We lead and have applied everything of earlier terms."""
-        return self._ready_term == self._raft.term and self._raft.role is Role.LEADER
+        return self._ready_term == self._raft.term and self._raft.role is Role.LEADER and not self._stopped
 
     @property
     def known_leader(self) -> bool:
@@ -181,13 +195,13 @@ class Replica:
         return self._raft.term == 0 and self._raft.last_index == 0
 
     def lease_valid(self) -> bool:
-        return self._raft.lease_valid(self._loop.time())
+        return self._raft.lease_valid(time.monotonic())
 
     def last_contact(self) -> float:
         """Seconds since we heard from the leader; 0 on the leader itself."""
         if self.is_leader:
             return 0.0
-        return max(0.0, self._loop.time() - max(self._raft.leader_contact, self._started_at))
+        return max(0.0, time.monotonic() - max(self._raft.leader_contact, self._started_at))
 
     async def leadership_changed(self, timeout: float) -> None:
         """Return when another leader is known or `timeout` seconds are over."""
@@ -259,7 +273,7 @@ class Replica:
     async def transfer_leadership(self, target: str | None = None) -> None:
         """Hand over to `target`, or to the most advanced voter; returns once we no longer lead. Raises `RequestFailed`."""
         try:
-            self._raft.transfer_leadership(target, self._loop.time())
+            self._raft.transfer_leadership(target, time.monotonic())
         except NotLeader:
             raise NoLeader from None
         except RaftError as error:
@@ -277,7 +291,7 @@ class Replica:
         """Messages of a peer, in order."""
         if self._stopped:
             return
-        now = self._loop.time()
+        now = time.monotonic()
         self._meter.received(messages)
         try:
             for message in messages:
@@ -328,7 +342,7 @@ class Replica:
         if self._stopped:
             return
         try:
-            self._raft.tick(self._loop.time())
+            self._raft.tick(time.monotonic())
             self._proposals.propose_to(self._raft)
             self._barriers.ask(self._raft)
             self._carry_out()
@@ -367,11 +381,11 @@ class Replica:
             # Nothing else is being written, or Raft would not have been told to write.
             self._persisted(write_id, promises)
             return
-        entries, hard_state, started = ready.entries, ready.hard_state, self._loop.time()
+        entries, hard_state, started = ready.entries, ready.hard_state, time.monotonic()
 
         def persisted() -> None:
             if self.is_leader:
-                self._metrics.raft_leader_dispatch_log.observe(self._loop.time() - started)
+                self._metrics.raft_leader_dispatch_log.observe(time.monotonic() - started)
                 self._metrics.raft_leader_dispatch_num_logs.set(len(entries))
             self._persisted(write_id, promises)
 
@@ -396,12 +410,14 @@ class Replica:
     def _apply(self) -> None:
         """Apply what was committed, for as long as the budget lasts."""
         if self._to_apply:
-            started = self._loop.time()
+            started = time.monotonic()
             last = self._apply_entries(started + APPLY_BUDGET)
             self._raft.applied(last)
-            self._metrics.raft_fsm_apply.observe(self._loop.time() - started)
+            self._metrics.raft_fsm_apply.observe(time.monotonic() - started)
             self._resolve_change(last)
             self.hooks.applied()
+            if self._applied.size >= LARGE_LOG:
+                self.hooks.log_large()
             if self._to_apply or self._proposals.waiting:
                 self._schedule()
         self._barriers.applied(self._raft.applied_index)
@@ -413,7 +429,7 @@ class Replica:
             entry = self._to_apply.popleft()
             count += 1
             self._apply_entry(entry)
-            if not self._to_apply or entry.index == self._replay_end or self._loop.time() >= deadline:
+            if not self._to_apply or entry.index == self._replay_end or time.monotonic() >= deadline:
                 self._metrics.raft_commit_num_logs.set(count)
                 return entry.index
 

@@ -1,6 +1,6 @@
 """Measures how long followers take to answer: appends with entries until they are durable there, and heartbeats."""
 
-import asyncio
+import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Final
@@ -23,15 +23,14 @@ class _Sent:
 
 
 class ReplicationMeter:
-    def __init__(self, loop: asyncio.AbstractEventLoop, metrics: Metrics) -> None:
-        self._loop = loop
+    def __init__(self, metrics: Metrics) -> None:
         self._appends = metrics.raft_replication_append_entries_rpc
         self._heartbeats = metrics.raft_replication_heartbeat
         self._entries = metrics.raft_replication_append_entries_logs
         self._followers: dict[str, _Sent] = {}
 
     def sent(self, messages: Sequence[Message]) -> None:
-        now = self._loop.time()
+        now = time.monotonic()
         for message in messages:
             if type(message) is AppendEntries and message.entries:
                 self._of(message.target).appends.append((message.entries[-1].index, now))
@@ -40,7 +39,7 @@ class ReplicationMeter:
                 self._of(message.target).heartbeats.append((message.sequence, now))
 
     def received(self, messages: Sequence[Message]) -> None:
-        now = self._loop.time()
+        now = time.monotonic()
         for message in messages:
             if type(message) is AppendReply:
                 waiting = self._of(message.sender).appends

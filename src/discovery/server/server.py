@@ -29,6 +29,7 @@ from discovery.storage.recovery import Recovered, recover
 from discovery.storage.snapshots import SnapshotStore
 from discovery.telemetry import Metrics
 from discovery.transport import first_bytes
+from discovery.transport.connection import Connection
 from discovery.transport.datacenters import DatacenterForwarder
 from discovery.transport.dialer import Dialer
 from discovery.transport.forwarder import LeaderForwarder, told_plainly
@@ -135,7 +136,7 @@ class Server:
             snapshot=recovered.snapshot,
             entries=recovered.entries,
             rng=random.Random(rng.random()),
-            now=loop.time(),
+            now=time.monotonic(),
         )
         self._dialer = dialer = Dialer(tls)
         self.pool = RpcPool(METHODS, dialer)
@@ -244,12 +245,13 @@ class Server:
         self.replica.hooks.applied = self.endpoints.collect_released_locks
         self.replica.hooks.configured = self._members_configured
         self.replica.hooks.failed = failed
-        rpc = RpcServer(self.endpoints.call, METHODS)
+        self._metrics = metrics
+        rpc = RpcServer(self._dispatch, METHODS)
         self._listener = Listener(
             {
                 first_bytes.RPC: rpc.single,
                 first_bytes.RPC_MULTIPLEXED: rpc.multiplexed,
-                first_bytes.RAFT: self._peers.incoming,
+                first_bytes.RAFT: self._raft_connection,
                 first_bytes.SNAPSHOT: SnapshotServer(self).connection,
             },
             tls,
@@ -324,6 +326,19 @@ class Server:
 
     def leads(self) -> bool:
         return self.endpoints.leads()
+
+    async def _dispatch(self, method: str, request: Any) -> Any:
+        """For whoever asks over the server port."""
+        self._metrics.rpc_request.inc()
+        try:
+            return await self.endpoints.call(method, request)
+        except DiscoveryError:
+            self._metrics.rpc_request_error.inc()
+            raise
+
+    def _raft_connection(self) -> Connection:
+        self._metrics.rpc_raft_handoff.inc()
+        return self._peers.incoming()
 
     # --- gossip's news -----------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ Capturing the state is a shallow copy on the event loop; encoding and writing it
 
 import asyncio
 import logging
+import time
 from collections.abc import Coroutine, Iterator
 from typing import Any, Final
 
@@ -59,9 +60,11 @@ class Snapshotting:
         self._taken_at = store.index
         self._taking = asyncio.Lock()
         self._installing = False
+        self._log_large = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         replica.hooks.send_snapshot = lambda header: self._spawn(self._send(header))
         replica.hooks.install_snapshot = self._begin_install
+        replica.hooks.log_large = self._log_large.set
 
     def start(self) -> None:
         self._spawn(self._take_when_due())
@@ -82,9 +85,13 @@ class Snapshotting:
 
     async def _take_when_due(self) -> None:
         while True:
-            await asyncio.sleep(self.policy.interval)
-            if self._store.index - self._taken_at >= self.policy.threshold:
+            try:
+                await asyncio.wait_for(self._log_large.wait(), self.policy.interval)
+            except TimeoutError:
+                pass
+            if self._log_large.is_set() or self._store.index - self._taken_at >= self.policy.threshold:
                 await self.take()
+            self._log_large.clear()
 
     async def take(self) -> None:
         """Take a snapshot and cut the log. A failure is logged: the older snapshots and the log are as they were."""
@@ -97,7 +104,7 @@ class Snapshotting:
                 self._log.error("failed to take a snapshot, the log is kept: %s", error)
 
     async def _take(self) -> None:
-        clock = asyncio.get_running_loop().time
+        clock = time.monotonic
         started = clock()
         meta, index, view = self._replica.describe_snapshot(), self._store.index, self._store.capture()
         captured = clock()
@@ -115,7 +122,7 @@ class Snapshotting:
     # --- sending -----------------------------------------------------------------------------------------------------
 
     async def _send(self, header: InstallSnapshot) -> None:
-        started = asyncio.get_running_loop().time()
+        started = time.monotonic()
         try:
             meta = msgspec.msgpack.encode(header)
             address = self._addresses.of(header.target)
@@ -128,7 +135,7 @@ class Snapshotting:
             self._log.warning("failed to send a snapshot: server=%s error=%s", header.target, error or type(error).__name__)
             self._replica.snapshot_sent(header.target, False)
         else:
-            self._metrics.raft_replication_install_snapshot.observe(asyncio.get_running_loop().time() - started)
+            self._metrics.raft_replication_install_snapshot.observe(time.monotonic() - started)
             self._log.info("snapshot sent: server=%s index=%d", header.target, header.meta.index)
             self._replica.snapshot_sent(header.target, True)
 
@@ -158,7 +165,7 @@ class Snapshotting:
 
     async def _install(self, meta: SnapshotMeta) -> None:
         """Replace the state by the received snapshot, then let the log begin after it."""
-        started = asyncio.get_running_loop().time()
+        started = time.monotonic()
         try:
             self._store.adopt(await asyncio.to_thread(self._store.read, self._files.read_chunks(meta)))
         except Exception as error:
@@ -166,7 +173,7 @@ class Snapshotting:
             self._replica.hooks.failed(error)
             return
         self._taken_at = self._store.index
-        self._metrics.raft_fsm_restore.observe(asyncio.get_running_loop().time() - started)
+        self._metrics.raft_fsm_restore.observe(time.monotonic() - started)
 
         def restarted() -> None:
             self._installing = False
