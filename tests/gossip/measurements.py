@@ -6,11 +6,11 @@ group. Lifeguard (Dadgar, Phillips, Currey 2017): where some members are slow, f
 without it. `PLAIN_SWIM` is the same code with Lifeguard's parts switched off.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from statistics import median
+from statistics import mean, median
 
-from discovery.gossip.events import MemberFailed, MemberStatus
+from discovery.gossip.events import MemberFailed
 from discovery.gossip.profile import LAN, Profile
 
 from .world import Peer, World, agree
@@ -170,4 +170,44 @@ def middle_and_worst(values: Sequence[float]) -> str:
     return f"{median(values):.1f} / {max(values):.1f}"
 
 
-__all__ = ["LAN", "PLAIN_SWIM", "MemberStatus"]
+def detection_rows(seeds: range, sizes: Sequence[int]) -> Iterator[str]:
+    yield "| members | loss | killed | first suspicion, s | first declared, s | known by all, s |"
+    yield "|---|---|---|---|---|---|"
+    cases = [(size, 0.0, 1) for size in sizes] + [(30, 0.0, 5), (50, 0.1, 1), (50, 0.3, 1)]
+    for size, loss, victims in cases:
+        found = [crash(seed, size, victims=victims, loss=loss) for seed in seeds]
+        columns = zip(*((one.suspected, one.declared, one.known_by_all) for one in found), strict=True)
+        yield f"| {size} | {loss:.0%} | {victims} | {' | '.join(map(middle_and_worst, map(list, columns)))} |"
+
+
+def mistake_rows(seeds: range, *, hours: float) -> Iterator[str]:
+    yield "| 50 members, all well but for | plain SWIM, by anybody / by healthy | ours, by anybody / by healthy |"
+    yield "|---|---|---|"
+    for held, free in ((6.0, 1.0), (16.0, 2.0)):
+        cells = []
+        for profile in (PLAIN_SWIM, LAN):
+            made = [slow_members(seed, 50, 5, hours=hours, held=held, free=free, profile=profile) for seed in seeds]
+            cells.append(f"{mean(one.by_anybody for one in made):.0f} / {mean(one.by_healthy for one in made):.0f}")
+        yield f"| 5 that stand still {held:g} of every {held + free:g} s | {' | '.join(cells)} |"
+    for loss in (0.1, 0.3):
+        cells = [
+            f"{mean(lossy_hour(seed, 50, loss, hours=hours, profile=one) for seed in seeds):.0f}" for one in (PLAIN_SWIM, LAN)
+        ]
+        yield f"| {loss:.0%} of packets lost | {' | '.join(cells)} |"
+
+
+def other_rows(seeds: range) -> Iterator[str]:
+    yield "| what | members | median / worst of the seeds |"
+    yield "|---|---|---|"
+    for size, loss in ((50, 0.0), (50, 0.3), (200, 0.0)):
+        times = [spread(seed, size, loss) for seed in seeds]
+        yield f"| a user event reaches all, {loss:.0%} loss, s | {size} | {middle_and_worst(times)} |"
+    healings = [partition(seed, 30) for seed in seeds]
+    yield f"| a third is cut off: both sides know, s | 30 | {middle_and_worst([one.split for one in healings])} |"
+    yield f"| the cut ends: all see all again, s | 30 | {middle_and_worst([one.united for one in healings])} |"
+    pauses = [pause(seed, 30, 5.0) for seed in seeds]
+    suspected, blamed = sum(one[0] for one in pauses), sum(one[1] for one in pauses)
+    yield f"| one process stands still for 5 s: suspected in {suspected} of {len(pauses)} runs; taken for dead | 30 | {blamed} |"
+    for size in (10, 30, 100):
+        sent = [traffic(seed, size) for seed in seeds]
+        yield f"| bytes/s that one member sends in packets | {size} | {middle_and_worst(sent)} |"

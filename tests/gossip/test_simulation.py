@@ -3,9 +3,10 @@
 import pytest
 
 from discovery.gossip.events import MemberFailed, MemberJoined, MemberLeft, MemberStatus, UserEvent
-from discovery.gossip.profile import LAN, LOCAL
+from discovery.gossip.profile import LAN, LOCAL, Profile
 from discovery.gossip.suspicion import push_pull_interval, suspicion_timeout
 
+from .measurements import PLAIN_SWIM, crash, pause, slow_members, traffic
 from .world import Peer, World, agree
 
 SEEDS = range(3)
@@ -201,3 +202,28 @@ def test_everybody_s_coordinates_become_better_than_a_guess() -> None:
         assert peer.core.coordinate().is_valid()
     distance = peers[0].core.coordinate().distance(peers[1].core.coordinate())
     assert 0.001 < distance < 0.02
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_five_of_thirty_that_die_together_are_known_to_all_within_ten_seconds(seed: int) -> None:
+    assert crash(seed, 30, victims=5).known_by_all <= 10.0
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_pause_of_five_seconds_is_noticed_and_forgiven(seed: int) -> None:
+    suspected, blamed = pause(seed, 30, 5.0)
+    assert suspected
+    assert blamed == 0
+
+
+def test_among_slow_members_far_fewer_healthy_ones_are_blamed_than_by_plain_swim() -> None:
+    def mistakes(profile: Profile) -> float:
+        return slow_members(1, 16, 3, hours=0.02, held=10.0, free=1.0, profile=profile).by_anybody
+
+    ours, plain = mistakes(LAN), mistakes(PLAIN_SWIM)
+    assert plain > 1000
+    assert ours < plain / 50
+
+
+def test_traffic_does_not_grow_with_the_group() -> None:
+    assert traffic(1, 30) < 1.1 * traffic(1, 10)

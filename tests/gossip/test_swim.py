@@ -332,7 +332,7 @@ def answered_pings(rig: Rig, seconds: float) -> int:
 
 
 def test_after_a_suspicion_more_nodes_are_probed_for_a_while_unless_we_are_ill() -> None:
-    for score, least, most in ((0, 12, 18), (3, 0, 4)):
+    for score, least, most in ((0, 24, 33), (3, 0, 4)):
         rig = Rig(profile=QUIET)
         rig.hear(*(alive(f"n{number}") for number in range(2, 40)))
         assert answered_pings(rig, 10.0) in (9, 10, 11)

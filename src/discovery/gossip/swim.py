@@ -66,9 +66,10 @@ _SINCE_CRC: Final = 5
 _NACK_AFTER: Final = 0.8
 """Share of the probe timeout after which a relay tells that it too hears nothing; at the whole of it, it would be too late
 for whoever asked (Lifeguard, section IV.A)."""
-_HURRY: Final = 5
+_HURRY: Final = 10
 _ALARM_INTERVALS: Final = 3
 """How much faster, and for how many intervals, nodes are probed after somebody was suspected."""
+_MAX_PROBES: Final = 8
 _MAX_RELAYS: Final = 1024
 _MAX_NAME: Final = 256
 _MAX_META: Final = 512
@@ -180,13 +181,14 @@ class Served:
 
 @dataclass(slots=True)
 class _Probe:
-    """The ping that is under way. `indirect` once others were asked."""
+    """A ping that is under way. `indirect` once others were asked, `overtaken` once the next node is probed beside it."""
 
     node: Node
     seq_no: int
     sent: float
     timers: list[Timer] = field(default_factory=list)
     indirect: bool = False
+    overtaken: bool = False
     expected_nacks: int = 0
     nacks: int = 0
     answered_over_tcp: bool = False
@@ -228,7 +230,7 @@ class Swim:
         self._probe_times: deque[float] = deque(maxlen=_MAX_PROBE_TIMES)
         self._complained_at: dict[str, float] = {}
         self._seq_no = rng.randrange(1 << 16)
-        self._probe: _Probe | None = None
+        self._probes: dict[int, _Probe] = {}
         self._next_probe: Timer | None = None
         self._alarmed_until = now
         self._relays: dict[int, Callable[[float], None]] = {}
@@ -306,9 +308,9 @@ class Swim:
 
     def send_failed(self, destination: Address, now: float) -> None:
         """A packet could not even be sent: a probe to there need not wait before it asks others."""
-        probe = self._probe
-        if probe is not None and probe.node.address == destination and not probe.indirect:
-            self._probe_indirectly(probe, now)
+        for probe in list(self._probes.values()):
+            if probe.node.address == destination:
+                self._probe_indirectly(probe, now)
 
     def serve(self, source: Address) -> Served:
         """A stream that was accepted."""
@@ -397,10 +399,11 @@ class Swim:
 
     def _probe_next(self, now: float) -> None:
         node = self.members.next_to_probe(now, self._profile.gossip_to_the_dead_time)
-        if node is None:
-            self._schedule_probe(now + self._profile.probe_interval)
+        if node is None or any(probe.node is node for probe in self._probes.values()):
+            self._schedule_probe(now + self._probe_pause(now))
             return
-        probe = self._probe = _Probe(node, self._next_seq_no(), now)
+        probe = _Probe(node, self._next_seq_no(), now)
+        self._probes[probe.seq_no] = probe
         self.counters["degraded probes"] += self.awareness.score > 0
         probe.timers = [
             self._later(self._profile.probe_timeout, partial(self._probe_indirectly, probe), now),
@@ -439,6 +442,9 @@ class Swim:
             self._send(request, relay.address, now)
         if probe.node.protocol_max >= _SINCE_TCP_PING:
             self._ping_over_tcp(probe, now)
+        if self._in_a_hurry(now) and len(self._probes) < _MAX_PROBES:
+            probe.overtaken = True
+            self._schedule_probe(now)
 
     def _can_relay(self, target: Node, node: Node) -> bool:
         return node is not self.me and node is not target and node.state is NodeState.ALIVE
@@ -470,24 +476,28 @@ class Swim:
     def _conclude(self, probe: _Probe, awareness: int, now: float) -> None:
         for timer in probe.timers:
             timer.cancel()
-        self._probe = None
+        del self._probes[probe.seq_no]
         self._probe_times.append(now - probe.sent)
         self.awareness.add(awareness)
-        self._schedule_probe(max(now, probe.sent + self._probe_pause(now)))
+        if not probe.overtaken:
+            self._schedule_probe(max(now, probe.sent + self._probe_pause(now)))
 
     def _schedule_probe(self, when: float) -> None:
         self._next_probe = self._timers.at(when, self._probe_next)
 
-    def _probe_pause(self, now: float) -> float:
+    def _in_a_hurry(self, now: float) -> bool:
         """Failures come together: while there is a fresh suspicion, those who are well look at more nodes."""
-        hurried = now < self._alarmed_until and not self.awareness.score
-        return self._profile.probe_interval / (_HURRY if hurried else 1)
+        return now < self._alarmed_until and not self.awareness.score
+
+    def _probe_pause(self, now: float) -> float:
+        return self._profile.probe_interval / (_HURRY if self._in_a_hurry(now) else 1)
 
     def _alarm(self, now: float) -> None:
         self._alarmed_until = now + _ALARM_INTERVALS * self._profile.probe_interval
-        if self._probe is None and self._next_probe is not None and self._next_probe.when > now + self._probe_pause(now):
-            self._next_probe.cancel()
-            self._schedule_probe(now + self._rng.random() * self._probe_pause(now))
+        waiting, pause = self._next_probe, self._probe_pause(now)
+        if waiting is not None and waiting.action is not None and waiting.when > now + pause:
+            waiting.cancel()
+            self._schedule_probe(now + self._rng.random() * pause)
 
     # --- packets ---------------------------------------------------------------------------------------------------------
 
@@ -548,16 +558,17 @@ class Swim:
         if answered is not None:
             answered(now)
             return
-        probe = self._probe
-        if probe is None or probe.seq_no != ack.seq_no:
+        probe = self._probes.get(ack.seq_no)
+        if probe is None:
             return
         self._conclude(probe, -1, now)
         if not probe.indirect and ack.payload:
             self._delegate.ping_answered(probe.node, now - probe.sent, ack.payload)
 
     def _handle_nack(self, nack: Nack) -> None:
-        if self._probe is not None and self._probe.seq_no == nack.seq_no:
-            self._probe.nacks = min(self._probe.nacks + 1, self._probe.expected_nacks)
+        probe = self._probes.get(nack.seq_no)
+        if probe is not None:
+            probe.nacks = min(probe.nacks + 1, probe.expected_nacks)
 
     # --- claims ----------------------------------------------------------------------------------------------------------
 
