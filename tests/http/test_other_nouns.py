@@ -245,7 +245,7 @@ async def test_explain(world: World) -> None:
         ),
         (
             {"Kind": "proxy-defaults", "Name": "other", "Config": {"a": 1}},
-            {"Kind": "proxy-defaults", "Name": "global", "Config": {"a": 1}, "MeshGateway": {}, "Expose": {}},
+            {"Kind": "proxy-defaults", "Name": "other", "Config": {"a": 1}, "MeshGateway": {}, "Expose": {}},
         ),
         (
             {"Kind": "service-resolver", "Name": "w", "ConnectTimeout": "3s", "Subsets": {"v1": {"Filter": "f"}}},
@@ -278,7 +278,13 @@ async def test_config_cas(world: World) -> None:
     ("body", "text"),
     [
         (b"", "EOF"),
-        (b"[]", "'' expected a map, got 'list'"),
+        (b"[]", "'' expected a map, got 'slice'"),
+        (b'{"Kind": 5}', "Kind value in payload is not a string"),
+        (
+            {"Kind": "service-router", "Name": "w", "Routes": [{"Mach": {}}], "Namespace": "n", "connect": 1},
+            '3 errors occurred:\n\t* invalid config key "Routes[0].Mach"\n\t* invalid config key "Namespace", namespaces are a '
+            'consul enterprise feature\n\t* invalid config key "connect"\n\n',
+        ),
         (b"null", "Payload does not contain a kind/Kind key at the top level"),
         ({"Name": "w"}, "Payload does not contain a kind/Kind key at the top level"),
         ({"Kind": "bogus"}, "invalid config entry kind: bogus"),

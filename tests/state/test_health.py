@@ -101,7 +101,7 @@ def test_ingress_finds_the_gateways_that_expose_a_service(story: Story) -> None:
     read = story.store.check_service_nodes("web", ingress=True)
     watch = story.watch(*read.topics)
     assert read.value == []
-    story.do(config_entry("ingress-gateway", "gw", Listeners=[{"Port": 1, "Services": [{"Name": "web"}]}]))
+    story.do(config_entry("ingress-gateway", "gw", Listeners=[{"Port": 1, "Protocol": "tcp", "Services": [{"Name": "web"}]}]))
     assert watch.fired
     read = story.store.check_service_nodes("Web", ingress=True)
     assert [row.service.id for row in read.value] == ["gw"]

@@ -76,23 +76,40 @@ def test_lists_have_the_deciding_ones_first(story: Story) -> None:
     assert pairs(story.store.intention_list().value) == expected
 
 
+def service(name: str) -> tuple[str, str]:
+    return ("default", name)
+
+
+def allowed(story: Story, source: str, destination: str) -> bool | None:
+    return story.store.intention_allows(service(source), service(destination))
+
+
 def test_match_gives_those_that_apply_for_each_name(story: Story) -> None:
     tell(story, "*>*", "a>*", "*>b", "a>b", "c>d")
-    by_source = story.store.intention_match("source", ["a", "x"]).value
+    by_source = story.store.intention_match("source", [service("a"), service("x")]).value
     assert [pairs(found) for found in by_source] == [["a>b", "*>b", "a>*", "*>*"], ["*>b", "*>*"]]
-    by_destination = story.store.intention_match("destination", ["b", "d", "x"]).value
+    by_destination = story.store.intention_match("destination", [service(name) for name in "bdx"]).value
     assert [pairs(found) for found in by_destination] == [["a>b", "*>b", "a>*", "*>*"], ["c>d", "a>*", "*>*"], ["a>*", "*>*"]]
 
 
 def test_the_most_precise_decides(story: Story) -> None:
-    assert story.store.intention_allows("a", "b") is None
+    assert allowed(story, "a", "b") is None
     story.do(intention(1, "*", "*", action="deny"))
     story.do(intention(2, "a", "*", action="allow"))
     story.do(intention(3, "*", "b", action="deny"))
-    verdicts = {pair: story.store.intention_allows(*pair) for pair in (("a", "b"), ("a", "c"), ("c", "c"))}
+    verdicts = {pair: allowed(story, *pair) for pair in (("a", "b"), ("a", "c"), ("c", "c"))}
     assert verdicts == {("a", "b"): False, ("a", "c"): True, ("c", "c"): False}
     story.do(intention(4, "a", "b", action="allow"))
-    assert story.store.intention_allows("a", "b") is True
+    assert allowed(story, "a", "b") is True
+
+
+def test_another_namespace_is_another_service(story: Story) -> None:
+    story.do(intention(1, "a", "b", action="deny", source_ns="other"))
+    story.do(intention(2, "*", "b", action="allow"))
+    assert allowed(story, "a", "b") is True
+    assert story.store.intention_allows(("other", "a"), service("b")) is False
+    (found,) = story.store.intention_match("source", [("other", "a")]).value
+    assert [each.source_ns for each in found] == ["other"]
 
 
 @pytest.mark.parametrize(
@@ -118,7 +135,10 @@ def test_the_most_precise_decides(story: Story) -> None:
         ),
         (intention(9, "a", "b", op="update"), f"Cannot modify non-existent intention: '{uuid(9)}'"),
         (intention(9, "a", "b", op="delete"), f"Cannot delete non-existent intention: '{uuid(9)}'"),
-        (intention(9, "a", "b", op="delete", id="x"), "failed intention lookup: index error: UUID must be 36 characters"),
+        (
+            intention(9, "a", "b", op="delete", id="x"),
+            "Intention lookup failed: failed intention lookup: index error: UUID must be 36 characters",
+        ),
         (intention(9, "a", "c", op="zap"), "Unknown intention operation: zap"),
         (c.IntentionChange(r.IntentionRequest(op="create")), "Must provide an intention"),
     ],

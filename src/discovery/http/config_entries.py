@@ -4,18 +4,21 @@ from typing import Any, Final
 
 import msgspec
 
+from discovery.model.config_entries import KINDS, PARTS, Entry
+from discovery.model.duration import Duration
 from discovery.model.errors import InvalidRequest, NotFound, RequestFailed
 from discovery.model.requests import ConfigEntryQuery, ConfigEntryRequest, IndexedConfigEntries
+from discovery.model.service_rules import several_errors
 
 from .call import Call
-from .config_schema import KINDS, PARTS, Entry
-from .decoding import DecodeError, Decoder, Rules, UnknownField, parse_json
+from .decoding import DecodeError, Decoder, Rules, parse_json, unknown_fields
 from .encoding import ERROR_TEXT, Reply, go_quote, meta_headers
 from .params import parse_uint
 
 _SNAKE_CASE: Final = {part: Rules(snake_case=part.__struct_fields__) for part in PARTS}
 _decoders: Final[dict[str, Decoder[Entry]]] = {kind: Decoder(entry, _SNAKE_CASE) for kind, entry in KINDS.items()}
 _PREFIX: Final = "Bad request: Request decoding failed: "
+_GO_KINDS: Final = {list: "slice", str: "string", bool: "bool"}
 
 
 async def apply(call: Call) -> Reply:
@@ -26,8 +29,9 @@ async def apply(call: Call) -> Reply:
         kind=entry.kind,
         name=entry.name,
         cas=parse_uint(cas) if cas else 0,
-        entry=_document(entry),
-        **call.scope(),
+        entry=msgspec.to_builtins(entry, enc_hook=str),
+        datacenter=call.api.agent.datacenter,
+        token=call.token,
     )
     return call.boolean(await call.ask("ConfigEntry.Apply", request))
 
@@ -36,58 +40,65 @@ def _decode(body: bytes) -> Entry:
     try:
         value = parse_json(body)
         if not isinstance(value, dict | None):
-            raise DecodeError(f"'' expected a map, got '{type(value).__name__}'")
+            raise DecodeError(f"'' expected a map, got '{_GO_KINDS.get(type(value), 'float64')}'")
         kind = _kind_of(value or {})
-        if not isinstance(kind, str):
-            raise DecodeError("Payload does not contain a kind/Kind key at the top level")
-        if kind not in _decoders:
+        decoder = _decoders.get(kind)
+        if decoder is None:
             raise DecodeError(f"invalid config entry kind: {kind}")
-        entry = _decoders[kind].convert(value)
-    except UnknownField as error:
-        key = go_quote(error.field)
-        raise InvalidRequest(f"{_PREFIX}1 error occurred:\n\t* invalid config key {key}\n\n") from None
+        problems = [_problem(path) for path in unknown_fields(value, KINDS[kind], _SNAKE_CASE)]
+        if problems:
+            raise InvalidRequest(f"{_PREFIX}{several_errors(problems)}")
+        return decoder.convert(value)
     except DecodeError as error:
         raise InvalidRequest(f"{_PREFIX}{error}") from None
-    return msgspec.structs.replace(entry, name="global") if kind == "proxy-defaults" else entry
 
 
-def _kind_of(value: dict[str, Any]) -> Any:
-    return value.get("Kind", value.get("kind"))
+def _kind_of(value: dict[str, Any]) -> str:
+    kind = value.get("Kind", value.get("kind"))
+    if kind is None:
+        raise DecodeError("Payload does not contain a kind/Kind key at the top level")
+    if not isinstance(kind, str):
+        raise DecodeError("Kind value in payload is not a string")
+    return kind
 
 
-def _document(entry: Entry) -> dict[str, object]:
-    """The entry as it is stored and shown; whole numbers are written without a fraction, as Go does."""
-    document: dict[str, object] = _whole_numbers(msgspec.to_builtins(entry, enc_hook=str))
-    return document
+def _problem(path: str) -> str:
+    hint = ", namespaces are a consul enterprise feature" if path.rpartition(".")[2].lower() == "namespace" else ""
+    return f"invalid config key {go_quote(path)}{hint}"
 
 
-def _whole_numbers(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _whole_numbers(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_whole_numbers(item) for item in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+def _shown(document: dict[str, Any]) -> Any:
+    """The document in Consul's order; one of a kind that we do not know as it is."""
+    kind = KINDS.get(document.get("Kind", ""))
+    return document if kind is None else msgspec.convert(document, kind, dec_hook=_read_duration)
+
+
+def _read_duration(kind: Any, value: Any) -> Any:
+    return Duration.parse(value) if kind is Duration and isinstance(value, str) else kind(value)
 
 
 async def get(call: Call) -> Reply:
-    kind, _, name = call.rest.partition("/")
+    kind, slash, name = call.rest.partition("/")
     if kind and kind not in KINDS:
         raise RequestFailed(f"invalid config entry kind: {kind}")
     question = ConfigEntryQuery(kind=kind, name=name, **call.read())
-    reply: IndexedConfigEntries = await call.ask("ConfigEntry.Get" if name else "ConfigEntry.List", question)
-    if not name:
-        return call.read_reply(reply.entries or [], reply)
+    reply: IndexedConfigEntries = await call.ask("ConfigEntry.Get" if slash else "ConfigEntry.List", question)
+    if not slash:
+        return call.read_reply([_shown(entry) for entry in reply.entries or ()], reply)
     if not reply.entries:
         text = f'Config entry not found for "{kind}" / "{name}"'
         return Reply(404, text.encode(), ERROR_TEXT, meta_headers(reply))
-    return call.read_reply(reply.entries[0], reply)
+    return call.read_reply(_shown(reply.entries[0]), reply)
 
 
 async def delete(call: Call) -> Reply:
-    kind, _, name = call.rest.partition("/")
-    if not kind or not name:
+    kind, slash, name = call.rest.partition("/")
+    if not kind or not slash:
         raise NotFound("Must provide both a kind and name to delete")
     if kind not in KINDS:
-        raise RequestFailed(f"invalid config entry kind: {kind}")
-    await call.ask("ConfigEntry.Apply", ConfigEntryRequest(op="delete", kind=kind, name=name, **call.scope()))
+        raise InvalidRequest(f"invalid config entry kind: {kind}")
+    datacenter = call.api.agent.datacenter
+    await call.ask(
+        "ConfigEntry.Apply", ConfigEntryRequest(op="delete", kind=kind, name=name, datacenter=datacenter, token=call.token)
+    )
     return call.json({})

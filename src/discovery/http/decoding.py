@@ -8,7 +8,7 @@ import base64
 import binascii
 import json
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from types import NoneType, UnionType
 from typing import Any, Final, Generic, TypeVar, Union, get_args, get_origin
 
@@ -77,6 +77,8 @@ class Decoder(Generic[T]):
         if simple is not None:
             return simple
         origin = get_origin(kind)
+        if kind == int | float:
+            return _int_or_float
         if origin in (Union, UnionType):
             (inner,) = (arg for arg in get_args(kind) if arg not in (NoneType, msgspec.UnsetType))
             return _optional(self._plan(inner), Duration if inner is Duration else None)
@@ -102,6 +104,34 @@ class Decoder(Generic[T]):
                 if field.name in rules.snake_case:
                     fields[field.name] = plan
         return self._plans[kind]
+
+
+def unknown_fields(value: Any, kind: Any, rules: Mapping[type, Rules], path: str = "") -> Iterator[str]:
+    """Where in `value`, to be read as a `kind`, fields stand that it does not have, such as `Routes[0].Mach`."""
+    kind = _without_none(kind)
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and type(value) is dict:
+        known = {field.encode_name.lower(): field.type for field in msgspec.structs.fields(kind)}
+        snake_case = rules.get(kind, _PLAIN).snake_case
+        known |= {field.name: field.type for field in msgspec.structs.fields(kind) if field.name in snake_case}
+        for key, item in value.items():
+            here = f"{path}.{key}" if path else key
+            if key.lower() not in known:
+                yield here
+            else:
+                yield from unknown_fields(item, known[key.lower()], rules, here)
+    elif get_origin(kind) is list and type(value) is list:
+        for number, item in enumerate(value):
+            yield from unknown_fields(item, get_args(kind)[0], rules, f"{path}[{number}]")
+    elif get_origin(kind) is dict and type(value) is dict:
+        for key, item in value.items():
+            yield from unknown_fields(item, get_args(kind)[1], rules, f"{path}[{key}]")
+
+
+def _without_none(kind: Any) -> Any:
+    if get_origin(kind) not in (Union, UnionType):
+        return kind
+    parts = [part for part in get_args(kind) if part not in (NoneType, msgspec.UnsetType)]
+    return parts[0] if len(parts) == 1 else kind
 
 
 def _record_of(kind: type[msgspec.Struct], fields: Mapping[str, tuple[str, str, Convert]], ignore_unknown: bool) -> Convert:
@@ -188,6 +218,10 @@ def _number(value: Any, name: str) -> float:
     if not math.isfinite(number):
         raise DecodeError(f"json: cannot unmarshal number {value} into Go struct field .{name} of type float64")
     return number
+
+
+def _int_or_float(value: Any, name: str) -> int | float:
+    return _integer(value, name) if type(value) is int else _number(value, name)
 
 
 def _boolean(value: Any, name: str) -> bool:

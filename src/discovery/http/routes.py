@@ -19,7 +19,9 @@ from . import (
     agent_health,
     catalog,
     config_entries,
+    connect_ca,
     coordinate,
+    discovery_chain,
     event,
     health,
     intentions,
@@ -167,6 +169,11 @@ _TABLE: Final = (
     Route(
         "/v1/connect/intentions/", {"GET": intentions.get, "PUT": intentions.update, "DELETE": intentions.delete}
     ),
+    _read("/v1/connect/ca/roots", connect_ca.disabled),
+    Route("/v1/connect/ca/configuration", {"GET": connect_ca.disabled, "PUT": connect_ca.disabled}),
+    _get("/v1/agent/connect/ca/roots", connect_ca.disabled),
+    _get("/v1/agent/connect/ca/leaf/", connect_ca.disabled),
+    Route("/v1/discovery-chain/", {"GET": discovery_chain.get, "POST": discovery_chain.post}, meta_on_error=True),
     _read("/v1/internal/ui/nodes", internal_ui.nodes),
     _read("/v1/internal/ui/node/", internal_ui.node),
     _read("/v1/internal/ui/services", internal_ui.services),

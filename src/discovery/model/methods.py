@@ -67,6 +67,7 @@ METHODS: Final[dict[str, Method]] = _table(
     Method("ConfigEntry.Apply", r.ConfigEntryRequest, bool, write=True),
     Method("ConfigEntry.Get", r.ConfigEntryQuery, r.IndexedConfigEntries),
     Method("ConfigEntry.List", r.ConfigEntryQuery, r.IndexedConfigEntries),
+    Method("DiscoveryChain.Get", r.DiscoveryChainRequest, r.DiscoveryChainResponse),
     Method("Intention.Apply", r.IntentionRequest, str, write=True),
     Method("Intention.Get", r.IntentionQueryRequest, r.IndexedIntentions),
     Method("Intention.List", r.DCSpecificRequest, r.IndexedIntentions),

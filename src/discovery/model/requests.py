@@ -6,6 +6,7 @@ integer nanoseconds here. Source: Consul's RPC structs as observed from 1.8.7.
 
 from typing import Any
 
+from .discovery_chain import Chain
 from .naming import always, new_dict, new_list, nothing
 from .records import (
     AutopilotConfig,
@@ -14,6 +15,7 @@ from .records import (
     DirEntry,
     HealthCheck,
     Intention,
+    MeshGateway,
     Node,
     NodeCoordinate,
     NodeService,
@@ -396,6 +398,21 @@ class ConfigEntryQuery(QueryOptions, frozen=True, kw_only=True):
 
 class IndexedConfigEntries(QueryMeta, frozen=True, kw_only=True):
     entries: list[dict[str, Any]] = always(new_list)
+
+
+class DiscoveryChainRequest(QueryOptions, frozen=True, kw_only=True):
+    """The overrides are those of `ChainOverrides`; the timeout is nanoseconds."""
+
+    name: str = always(str)
+    evaluate_in_datacenter: str = always(str)
+    evaluate_in_namespace: str = always(str)
+    override_mesh_gateway: MeshGateway = always(MeshGateway)
+    override_protocol: str = always(str)
+    override_connect_timeout: int = always(int)
+
+
+class DiscoveryChainResponse(QueryMeta, frozen=True, kw_only=True):
+    chain: Chain | None = always(nothing)
 
 
 class IntentionRequest(Request, frozen=True, kw_only=True):

@@ -68,7 +68,7 @@ class Datacenters:
             known = nodes.setdefault(server.datacenter, [])
             coordinate = self._pool.coordinate_of(name)
             if coordinate is not None:
-                known.append(NodeCoordinate(node=server.name, coord=coordinate))
+                known.append(NodeCoordinate(node=name.removesuffix(f".{server.datacenter}"), coord=coordinate))
         return [DatacenterMap(datacenter=name, area_id="wan", coordinates=nodes[name]) for name in sorted(nodes)]
 
     def _servers(self) -> Iterable[tuple[str, ServerMember]]:

@@ -9,6 +9,8 @@ from typing import Any, Final
 import msgspec
 
 from discovery.model import requests as r
+from discovery.model.discovery_chain import ChainOverrides
+from discovery.model.duration import Duration
 from discovery.model.errors import RequestFailed
 from discovery.model.query import Read
 from discovery.state.store import StateStore
@@ -76,6 +78,14 @@ def _node_service_list(store: StateStore, q: r.NodeSpecificRequest) -> Read[Any]
     return store.node_service_list(q.node)
 
 
+def _overrides(q: r.DiscoveryChainRequest) -> ChainOverrides:
+    return ChainOverrides(
+        override_mesh_gateway=q.override_mesh_gateway,
+        override_protocol=q.override_protocol,
+        override_connect_timeout=Duration(q.override_connect_timeout),
+    )
+
+
 STORE_READS: Final[dict[str, StoreRead]] = {
     "Catalog.ListNodes": StoreRead(r.IndexedNodes, "nodes", lambda s, q: s.nodes(q.node_meta_filters)),
     "Catalog.ListServices": StoreRead(r.IndexedServices, "services", lambda s, q: s.services(q.node_meta_filters)),
@@ -108,5 +118,10 @@ STORE_READS: Final[dict[str, StoreRead]] = {
         r.IndexedConfigEntries, "entries", lambda s, q: _one_or_empty(s.config_entry_get(q.kind, q.name))
     ),
     "ConfigEntry.List": StoreRead(r.IndexedConfigEntries, "entries", lambda s, q: s.config_entry_list(q.kind)),
+    "DiscoveryChain.Get": StoreRead(
+        r.DiscoveryChainResponse,
+        "chain",
+        lambda s, q: s.discovery_chain(q.name, q.evaluate_in_datacenter or q.datacenter, _overrides(q)),
+    ),
     "Intention.List": StoreRead(r.IndexedIntentions, "intentions", lambda s, q: s.intention_list()),
 }

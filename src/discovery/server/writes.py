@@ -16,6 +16,7 @@ from discovery.model import requests as r
 from discovery.model.duration import Duration, InvalidDuration
 from discovery.model.errors import NotFound, RequestFailed
 from discovery.model.records import HealthCheck, NodeService
+from discovery.state.config_rules import settled
 from discovery.state.lookup import check_node_id
 from discovery.state.services import checked_service
 from discovery.state.store import StateStore
@@ -113,7 +114,10 @@ class WritePolicy:
             raise RequestFailed(f"Cannot modify non-existent prepared query: '{query_id}'")
 
     def config_entry(self, request: r.ConfigEntryRequest) -> c.ConfigEntryChange:
-        return c.ConfigEntryChange(replace(request, token=""))
+        if request.op == "delete":
+            return c.ConfigEntryChange(replace(request, token=""))
+        name, entry = settled(request.kind, request.name, request.entry or {})
+        return c.ConfigEntryChange(replace(request, token="", name=name, entry=entry))
 
     def intention(self, request: r.IntentionRequest) -> c.IntentionChange:
         intention = request.intention

@@ -1,16 +1,30 @@
-"""Discovery chains: whether the documents on routing, splitting and resolving a service go together.
+"""Discovery chains: what the documents on routing, splitting and resolving a service make together.
 
-A chain starts at a service's router, goes on to splitters and ends in resolvers, which may redirect to others. It is walked here
-only to refuse documents that contradict each other; proxies that would use it are not ours. Source: Consul's documentation of
-service-router, service-splitter and service-resolver; order of checks and texts as of 1.8.7.
+A chain starts at a service's router, goes on to splitters and ends in resolvers, which may redirect to others or name targets
+to fail over to. Documents that contradict each other are refused. Source: Consul's documentation of service-router,
+service-splitter, service-resolver and the discovery chain API; order of checks and texts as of 1.8.7.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
+from discovery.model.config_entries import ResolverSubset, RouteDestination, RouteHTTP, RouteMatch, ServiceRoute
+from discovery.model.discovery_chain import (
+    Chain,
+    ChainFailover,
+    ChainNode,
+    ChainOverrides,
+    ChainResolver,
+    ChainRoute,
+    ChainSplit,
+    ChainTarget,
+)
+from discovery.model.duration import Duration
 from discovery.model.errors import RequestFailed
+from discovery.model.records import MeshGateway
 
 Entry = Mapping[str, Any]
 """A document with Go's field names."""
@@ -21,9 +35,26 @@ Find = Callable[[str, str], Entry | None]
 CHAIN_KINDS: Final = ("service-resolver", "service-router", "service-splitter")
 PROTOCOL_KINDS: Final = ("service-defaults", "proxy-defaults")
 GLOBAL: Final = "global"
+NO_TRUST_DOMAIN: Final = "00000000-0000-0000-0000-000000000000.consul"
+"""Stands in names of targets where no certificate authority gives a trust domain."""
 
 _HTTP_PROTOCOLS: Final = frozenset({"http", "http2", "grpc"})
 _DEFAULT_PROTOCOL: Final = "tcp"
+_NAMESPACE: Final = "default"
+_CONNECT_TIMEOUT: Final = Duration.from_seconds(5)
+_SETTINGS_OF_A_RESOLVER: Final = ("DefaultSubset", "Subsets", "Redirect", "Failover", "ConnectTimeout")
+
+
+def compile_chain(
+    find: Find, service: str, datacenter: str, overrides: ChainOverrides, trust_domain: str = NO_TRUST_DOMAIN
+) -> Chain:
+    """The chain of a service as seen from `datacenter`; raises `RequestFailed` with what is wrong with it."""
+    return _Compiler(find, service, datacenter, overrides, trust_domain).run()
+
+
+def check_chain(find: Find, service: str, datacenter: str) -> None:
+    """Raises `RequestFailed` with what is wrong with the chain of a service."""
+    compile_chain(find, service, datacenter, ChainOverrides())
 
 
 def related_services(entry: Entry) -> set[str]:
@@ -38,9 +69,20 @@ def related_services(entry: Entry) -> set[str]:
     return {target["Service"] for target in targets if target.get("Service")} - {entry["Name"]}
 
 
-def check_chain(find: Find, service: str, datacenter: str) -> None:
-    """Raises `RequestFailed` with what is wrong with the chain of a service."""
-    _Walk(find, service, datacenter).run()
+def affected_services(kind: str, name: str, chain_entries: Iterator[Entry]) -> list[str]:
+    """The services whose chain must be looked at again when the document of `kind` and `name` changes."""
+    if kind == "proxy-defaults":
+        return sorted({entry["Name"] for entry in chain_entries}) if name == GLOBAL else []
+    return [name, *sorted({entry["Name"] for entry in chain_entries if name in related_services(entry)} - {name})]
+
+
+def protocol_of(find: Find, service: str) -> str:
+    """What a service speaks: its own setting, even an empty one, else that of all proxies, else plain TCP."""
+    own = find("service-defaults", service)
+    if own is None:
+        common = find("proxy-defaults", GLOBAL) or {}
+        own = {"Protocol": (common.get("Config") or {}).get("protocol")}
+    return str(own.get("Protocol") or _DEFAULT_PROTOCOL).lower()
 
 
 class _Target(msgspec.Struct, frozen=True):
@@ -51,41 +93,74 @@ class _Target(msgspec.Struct, frozen=True):
     @property
     def id(self) -> str:
         parts = [self.subset] if self.subset else []
-        return ".".join([*parts, self.service, "default", self.datacenter])
+        return ".".join([*parts, self.service, _NAMESPACE, self.datacenter])
+
+    def rewritten(self, service: str, subset: str, datacenter: str) -> "_Target":
+        """The target with what is given changed; another service has no subset unless one is given."""
+        keeps = service in ("", self.service)
+        return _Target(service or self.service, subset or (self.subset if keeps else ""), datacenter or self.datacenter)
 
 
-class _Walk:
-    """One pass over a chain. `_next` has for every splitter the nodes after it; a router is only at the start."""
+class _Compiler:
+    """One pass over the documents. Nodes are made as they are reached, so that what leads in a circle ends."""
 
-    def __init__(self, find: Find, service: str, datacenter: str) -> None:
+    def __init__(self, find: Find, service: str, datacenter: str, overrides: ChainOverrides, trust_domain: str) -> None:
         self._find = find
         self._service = service
         self._datacenter = datacenter
+        self._overrides = overrides
+        self._trust_domain = trust_domain
         self._protocol = ""
         self._needs_http = False
-        self._next: dict[str, list[str]] = {}
+        self._customized = False
+        self._routes: list[ChainRoute] = []
+        self._splits: dict[str, list[ChainSplit]] = {}
+        self._resolvers: dict[str, ChainResolver] = {}
+        self._targets: dict[str, ChainTarget] = {}
 
-    def run(self) -> None:
-        for node in self._starts():
+    def run(self) -> Chain:
+        if not self._service:
+            raise RequestFailed("serviceName is required")
+        start = self._start()
+        for node in [route.next_node for route in self._routes] or [start]:
             self._check_circle(node, [])
-        if self._needs_http and self._protocol not in _HTTP_PROTOCOLS:
-            raise RequestFailed(
-                f'discovery chain "{self._service}" uses a protocol "{self._protocol}" that does not permit '
-                "advanced routing or splitting behavior"
-            )
+        self._check_protocol()
+        self._flatten()
+        nodes = self._reachable(start)
+        return Chain(
+            service_name=self._service,
+            namespace=_NAMESPACE,
+            datacenter=self._datacenter,
+            customization_hash=self._customization_hash(),
+            protocol=self._protocol,
+            start_node=start,
+            nodes=nodes,
+            targets=self._used_targets(nodes),
+        )
 
-    def _starts(self) -> list[str]:
+    # --- walking -----------------------------------------------------------------------------------------------------
+
+    def _start(self) -> str:
+        wanted = self._overrides.override_protocol.lower()
+        if wanted and wanted not in _HTTP_PROTOCOLS:
+            return self._resolver(self._target(self._service))
         router = self._find("service-router", self._service)
         if router is None:
-            return [self._splitter_or_resolver(self._service)]
+            return self._splitter_or_resolver(self._service)
         self._needs_http = True
         self._note_protocol(self._service)
-        return [*map(self._destination, router.get("Routes") or ()), self._splitter_or_resolver(self._service)]
+        for route in router.get("Routes") or ():
+            definition = msgspec.convert(route, ServiceRoute, dec_hook=_read_duration)
+            self._routes.append(ChainRoute(definition=_with_namespace(definition), next_node=self._destination(definition)))
+        self._routes.append(ChainRoute(definition=_rest(self._service), next_node=self._splitter_or_resolver(self._service)))
+        return f"router:{self._service}.{_NAMESPACE}"
 
-    def _destination(self, route: Entry) -> str:
-        destination = route.get("Destination") or {}
-        service, subset = destination.get("Service") or self._service, destination.get("ServiceSubset") or ""
-        return self._resolver(self._target(service, subset)) if subset else self._splitter_or_resolver(service)
+    def _destination(self, route: ServiceRoute) -> str:
+        destination = route.destination or RouteDestination()
+        service = destination.service or self._service
+        if destination.service_subset:
+            return self._resolver(self._target(service, destination.service_subset))
+        return self._splitter_or_resolver(service)
 
     def _target(self, service: str, subset: str = "") -> _Target:
         return _Target(service, subset, self._datacenter)
@@ -94,57 +169,115 @@ class _Walk:
         return self._splitter(service) or self._resolver(self._target(service))
 
     def _splitter(self, service: str) -> str:
-        """The name of the service's splitter, empty if it has none."""
+        """The node of the service's splitter, empty if it has none."""
         entry = self._find("service-splitter", service)
         if entry is None:
             return ""
-        name = f"splitter:{service}.default"
-        if name in self._next:
-            return name
+        node = f"splitter:{service}.{_NAMESPACE}"
+        if node in self._splits:
+            return node
         self._needs_http = True
-        following = self._next[name] = []
+        splits = self._splits[node] = []
         for split in entry.get("Splits") or ():
-            following.append(self._split(service, split))
-        return name
+            splits.append(ChainSplit(weight=split.get("Weight", 0), next_node=self._split(service, split)))
+        return node
 
     def _split(self, service: str, split: Entry) -> str:
         target, subset = split.get("Service") or service, split.get("ServiceSubset") or ""
         splitter = self._splitter(target) if target != service and not subset else ""
         return splitter or self._resolver(self._target(target, subset))
 
-    def _resolver(self, target: _Target, *, failover: bool = False) -> str:
+    def _resolver(self, target: _Target) -> str:
+        target, entry = self._resolved(target)
+        node = f"resolver:{target.id}"
+        if node in self._resolvers:
+            return node
+        failover = [other.id for other, _ in map(self._resolved, self._failovers(target, entry))]
+        self._resolvers[node] = ChainResolver(
+            connect_timeout=self._connect_timeout(entry),
+            default=not any(entry.get(setting) for setting in _SETTINGS_OF_A_RESOLVER),
+            target=target.id,
+            failover=ChainFailover(targets=failover) if failover else None,
+        )
+        return node
+
+    def _resolved(self, target: _Target) -> tuple[_Target, Entry]:
+        """Where a target leads in the end, and the resolver there."""
         seen: list[_Target] = []
         while True:
             self._note_protocol(target.service)
-            resolver = self._find("service-resolver", target.service) or {}
+            entry = self._find("service-resolver", target.service) or {}
             if target in seen:
                 path = " -> ".join(step.id for step in [*seen, target])
                 raise RequestFailed(f"detected circular resolver redirect: [{path}]")
             seen.append(target)
-            following = _redirected(target, resolver)
+            following = _redirected(target, entry)
             if following == target:
                 break
             target = following
-        if target.subset and target.subset not in (resolver.get("Subsets") or {}):
+        if target.subset and target.subset not in (entry.get("Subsets") or {}):
             raise RequestFailed(f'service "{target.service}" does not have a subset named "{target.subset}"')
-        if not failover:
-            self._check_failover(target, resolver)
-        return f"resolver:{target.id}"
+        self._keep(target, entry)
+        return target, entry
 
-    def _check_failover(self, target: _Target, resolver: Entry) -> None:
-        failovers = resolver.get("Failover") or {}
+    def _failovers(self, target: _Target, entry: Entry) -> list[_Target]:
+        failovers = entry.get("Failover") or {}
         failover = failovers.get(target.subset) or failovers.get("*")
         if failover is None:
+            return []
+        service, subset = failover.get("Service") or "", failover.get("ServiceSubset") or ""
+        others = [target.rewritten(service, subset, datacenter) for datacenter in failover.get("Datacenters") or [""]]
+        return [other for other in others if other != target]
+
+    # --- what is kept ------------------------------------------------------------------------------------------------
+
+    def _keep(self, target: _Target, entry: Entry) -> None:
+        if target.id in self._targets:
             return
-        service, subset = failover.get("Service") or target.service, failover.get("ServiceSubset") or ""
-        for datacenter in failover.get("Datacenters") or [target.datacenter]:
-            other = _Target(service, subset or (target.subset if service == target.service else ""), datacenter)
-            if other != target:
-                self._resolver(other, failover=True)
+        external = str((self._find("service-defaults", target.service) or {}).get("ExternalSNI") or "")
+        if external:
+            _refuse_for_external(target.service, entry)
+        name = f"{target.id}.internal.{self._trust_domain}"
+        self._targets[target.id] = ChainTarget(
+            id=target.id,
+            service=target.service,
+            service_subset=target.subset,
+            namespace=_NAMESPACE,
+            datacenter=target.datacenter,
+            mesh_gateway=self._mesh_gateway(target, external=bool(external)),
+            subset=msgspec.convert((entry.get("Subsets") or {}).get(target.subset) or {}, ResolverSubset),
+            external=bool(external),
+            sni=external or name,
+            name=name,
+        )
+
+    def _mesh_gateway(self, target: _Target, *, external: bool) -> MeshGateway:
+        """Only what is far away and ours goes through gateways."""
+        if external or target.datacenter == self._datacenter:
+            return MeshGateway()
+        mode = ""
+        for kind, name in (("service-defaults", target.service), ("proxy-defaults", GLOBAL)):
+            mode = mode or str(((self._find(kind, name) or {}).get("MeshGateway") or {}).get("Mode") or "")
+        wanted = self._overrides.override_mesh_gateway.mode
+        if wanted and wanted != mode:
+            self._customized = True
+            mode = wanted
+        return MeshGateway(mode=mode)
+
+    def _connect_timeout(self, entry: Entry) -> Duration:
+        given = Duration.parse(str(entry.get("ConnectTimeout") or "0"))
+        timeout = given if given > 0 else _CONNECT_TIMEOUT
+        wanted = self._overrides.override_connect_timeout
+        if wanted is not None and wanted > 0 and wanted != timeout:
+            self._customized = True
+            return wanted
+        return timeout
+
+    # --- protocols ---------------------------------------------------------------------------------------------------
 
     def _note_protocol(self, service: str) -> None:
         """All of a chain must speak the same."""
-        protocol = self._protocol_of(service)
+        protocol = protocol_of(self._find, service)
         self._protocol = self._protocol or protocol
         if protocol != self._protocol:
             raise RequestFailed(
@@ -152,35 +285,108 @@ class _Walk:
                 f'which is not "{self._protocol}"'
             )
 
-    def _protocol_of(self, service: str) -> str:
-        """What a service speaks: its own setting, even an empty one, else that of all proxies, else plain TCP."""
-        own = self._find("service-defaults", service)
-        if own is None:
-            common = self._find("proxy-defaults", GLOBAL) or {}
-            own = {"Protocol": (common.get("Config") or {}).get("protocol")}
-        return str(own.get("Protocol") or _DEFAULT_PROTOCOL).lower()
+    def _check_protocol(self) -> None:
+        wanted = self._overrides.override_protocol.lower()
+        if wanted and wanted != self._protocol:
+            self._customized = True
+            self._protocol = wanted
+        if self._needs_http and self._protocol not in _HTTP_PROTOCOLS:
+            raise RequestFailed(
+                f'discovery chain "{self._service}" uses a protocol "{self._protocol}" that does not permit '
+                "advanced routing or splitting behavior"
+            )
+
+    # --- the finished chain ------------------------------------------------------------------------------------------
 
     def _check_circle(self, node: str, path: Sequence[str]) -> None:
         if node in path:
             circle = " -> ".join([*path[path.index(node) :], node])
             raise RequestFailed(f"detected circular reference: [{circle}]")
-        for following in self._next.get(node, ()):
-            self._check_circle(following, [*path, node])
+        for split in self._splits.get(node, ()):
+            self._check_circle(split.next_node, [*path, node])
+
+    def _flatten(self) -> None:
+        """Splitters that lead to splitters take over what these split into, in proportion. There are no circles any more."""
+        for node in self._splits:
+            self._splits[node] = list(self._leaves(node, 100))
+
+    def _leaves(self, node: str, share: float) -> Iterator[ChainSplit]:
+        for split in self._splits[node]:
+            if split.next_node in self._splits:
+                yield from self._leaves(split.next_node, share * split.weight / 100)
+            elif share == 100:
+                yield split
+            else:
+                yield msgspec.structs.replace(split, weight=_rounded(share * split.weight / 100))
+
+    def _reachable(self, start: str) -> dict[str, ChainNode]:
+        found: dict[str, ChainNode] = {}
+        waiting = [start]
+        while waiting:
+            key = waiting.pop()
+            if key in found:
+                continue
+            kind, _, name = key.partition(":")
+            if kind == "router":
+                found[key] = ChainNode(type=kind, name=name, routes=self._routes)
+                waiting += [route.next_node for route in self._routes]
+            elif kind == "splitter":
+                found[key] = ChainNode(type=kind, name=name, splits=self._splits[key])
+                waiting += [split.next_node for split in self._splits[key]]
+            else:
+                found[key] = ChainNode(type=kind, name=name, resolver=self._resolvers[key])
+        return dict(sorted(found.items()))
+
+    def _used_targets(self, nodes: Mapping[str, ChainNode]) -> dict[str, ChainTarget]:
+        resolvers = [node.resolver for node in nodes.values() if node.resolver is not None]
+        used = {resolver.target for resolver in resolvers}
+        used |= {target for resolver in resolvers if resolver.failover is not None for target in resolver.failover.targets}
+        return {target: self._targets[target] for target in sorted(used)}
+
+    def _customization_hash(self) -> str:
+        """Tells chains apart that differ by their caller's wishes."""
+        if not self._customized:
+            return ""
+        wishes = msgspec.json.encode(self._overrides, enc_hook=str)
+        return hashlib.blake2b(wishes, digest_size=4).hexdigest()
+
+
+def _refuse_for_external(service: str, entry: Entry) -> None:
+    for setting, what in (("Redirect", "redirects"), ("Subsets", "subsets"), ("Failover", "failover")):
+        if entry.get(setting):
+            raise RequestFailed(f'service "{service}" has an external SNI set; cannot define {what} for external services')
 
 
 def _redirected(target: _Target, resolver: Entry) -> _Target:
     """Where a resolver sends on what came for `target`; `target` itself if it ends there."""
-    redirect = resolver.get("Redirect") or {}
+    redirect = resolver.get("Redirect")
     if redirect:
-        service = redirect.get("Service") or target.service
-        subset = redirect.get("ServiceSubset") or (target.subset if service == target.service else "")
-        return _Target(service, subset, redirect.get("Datacenter") or target.datacenter)
+        service, subset = redirect.get("Service") or "", redirect.get("ServiceSubset") or ""
+        following = target.rewritten(service, subset, redirect.get("Datacenter") or "")
+        if following != target:
+            return following
     subset = resolver.get("DefaultSubset") or ""
     return _Target(target.service, subset, target.datacenter) if subset and not target.subset else target
 
 
-def affected_services(kind: str, name: str, chain_entries: Iterator[Entry]) -> list[str]:
-    """The services whose chain must be looked at again when the document of `kind` and `name` changes."""
-    if kind == "proxy-defaults":
-        return sorted({entry["Name"] for entry in chain_entries}) if name == GLOBAL else []
-    return [name, *sorted({entry["Name"] for entry in chain_entries if name in related_services(entry)} - {name})]
+def _with_namespace(route: ServiceRoute) -> ServiceRoute:
+    destination = route.destination
+    if destination is None:
+        return route
+    namespace = destination.namespace or _NAMESPACE
+    return msgspec.structs.replace(route, destination=msgspec.structs.replace(destination, namespace=namespace))
+
+
+def _rest(service: str) -> ServiceRoute:
+    """The route of what no other matches."""
+    match = RouteMatch(http=RouteHTTP(path_prefix="/"))
+    return ServiceRoute(match=match, destination=RouteDestination(service=service, namespace=_NAMESPACE))
+
+
+def _rounded(weight: float) -> int | float:
+    rounded = round(weight, 2)
+    return int(rounded) if rounded == int(rounded) else rounded
+
+
+def _read_duration(kind: Callable[[Any], Any], value: Any) -> Any:
+    return Duration.parse(value) if kind is Duration and isinstance(value, str) else kind(value)

@@ -3,15 +3,19 @@
 from collections.abc import Iterable
 from typing import Any, Final
 
+from discovery.model.discovery_chain import Chain, ChainOverrides
 from discovery.model.errors import RequestFailed
 from discovery.model.query import Read, Topic
 from discovery.model.requests import ConfigEntryRequest
+from discovery.model.service_rules import INGRESS_GATEWAY
 
-from .chains import CHAIN_KINDS, PROTOCOL_KINDS, Entry, affected_services, check_chain
+from .chains import CHAIN_KINDS, PROTOCOL_KINDS, Entry, affected_services, check_chain, compile_chain, protocol_of
 from .lookup import fold
 from .tables import Changes, Table, Topics
 
 CONFIG_ENTRIES: Final = ("config-entries",)
+
+WILDCARD: Final = "*"
 
 _INDEXES: Final = ("CreateIndex", "ModifyIndex")
 
@@ -34,7 +38,7 @@ class ConfigEntries:
 
     def apply(self, request: ConfigEntryRequest) -> bool:
         """Whether the condition of `upsert-cas` held; else true."""
-        key = (request.kind, request.name)
+        key = (request.kind, fold(request.name))
         if request.op == "delete":
             self._delete(key, request.datacenter)
             return True
@@ -46,6 +50,7 @@ class ConfigEntries:
         content = {"Kind": request.kind, "Name": request.name, **(request.entry or {})}
         self._put(key, {name: value for name, value in content.items() if name not in _INDEXES}, known)
         self._check_chains(key, request.datacenter)
+        self._check_listeners(key)
         return True
 
     def _put(self, key: tuple[str, str], content: dict[str, Any], known: Entry | None) -> None:
@@ -62,6 +67,7 @@ class ConfigEntries:
             self._topics.touch(CONFIG_ENTRIES, kind_topic(key[0]))
             self._topics.end(entry_topic(*key))
             self._check_chains(key, datacenter)
+            self._check_listeners(key)
 
     def _check_chains(self, key: tuple[str, str], datacenter: str) -> None:
         """Refuse a change after which some service's documents contradict each other."""
@@ -70,10 +76,31 @@ class ConfigEntries:
             return
         entries = (entry for (other, _), entry in self.table.rows.items() if other in CHAIN_KINDS)
         for service in affected_services(kind, name, entries):
-            check_chain(lambda kind, name: self.table.rows.get((kind, name)), service, datacenter)
+            check_chain(self._find, service, datacenter)
+
+    def _check_listeners(self, key: tuple[str, str]) -> None:
+        """Refuse a change after which an ingress gateway would speak otherwise than the services behind it."""
+        if key[0] not in (INGRESS_GATEWAY, *PROTOCOL_KINDS):
+            return
+        gateways = [entry for (kind, _), entry in sorted(self.table.rows.items()) if kind == INGRESS_GATEWAY]
+        for listener in (listener for gateway in gateways for listener in gateway.get("Listeners") or ()):
+            for service in (service["Name"] for service in listener.get("Services") or ()):
+                spoken = protocol_of(self._find, service)
+                if service != WILDCARD and spoken != listener["Protocol"]:
+                    raise RequestFailed(
+                        f'service "{service}" has protocol "{spoken}", which does not match defined listener protocol '
+                        f'"{listener["Protocol"]}"'
+                    )
+
+    def _find(self, kind: str, name: str) -> Entry | None:
+        return self.table.rows.get((kind, fold(name)))
 
     def get(self, kind: str, name: str) -> Read[Entry | None]:
-        return self._topics.read(self.table.rows.get((kind, name)), entry_topic(kind, name))
+        return self._topics.read(self._find(kind, name), entry_topic(kind, fold(name)))
+
+    def chain(self, service: str, datacenter: str, overrides: ChainOverrides) -> Read[Chain]:
+        """The discovery chain of a service as seen from a datacenter."""
+        return self._topics.read(compile_chain(self._find, service, datacenter, overrides), CONFIG_ENTRIES)
 
     def list_kind(self, kind: str) -> Read[list[Entry]]:
         """Those of a kind; all for an empty one."""
@@ -82,15 +109,15 @@ class ConfigEntries:
 
     def ingress_gateways_of(self, service: str) -> list[str]:
         """Names of the ingress gateways that expose a service; `service` is folded."""
-        entries = sorted((name, entry) for (kind, name), entry in self.table.rows.items() if kind == "ingress-gateway")
-        return [name for name, entry in entries if any(fold(given) in (service, "*") for given in _exposed(entry))]
+        entries = sorted((name, entry) for (kind, name), entry in self.table.rows.items() if kind == INGRESS_GATEWAY)
+        return [name for name, entry in entries if any(fold(given) in (service, WILDCARD) for given in _exposed(entry))]
 
     def load(self, rows: Iterable[Entry]) -> None:
         """`ValueError` if an entry lacks what all have."""
         for entry in rows:
             if not {"Kind", "Name", "CreateIndex", "ModifyIndex"} <= entry.keys():
                 raise ValueError("an entry is incomplete")
-            self.table.load({(entry["Kind"], entry["Name"]): entry})
+            self.table.load({(entry["Kind"], fold(entry["Name"])): entry})
 
 
 def _exposed(gateway: Entry) -> Iterable[str]:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from discovery.model import commands as c
+from discovery.model.discovery_chain import Chain, ChainOverrides
 from discovery.model.errors import RequestFailed
 from discovery.model.query import Read
 from discovery.model.records import (
@@ -226,6 +227,9 @@ class StateStore:
 
     def config_entry_get(self, kind: str, name: str) -> Read[Entry | None]:
         return self._world.config_entries.get(kind, name)
+
+    def discovery_chain(self, service: str, datacenter: str, overrides: ChainOverrides) -> Read[Chain]:
+        return self._world.config_entries.chain(service, datacenter, overrides)
 
     def config_entry_list(self, kind: str) -> Read[list[Entry]]:
         return self._world.config_entries.list_kind(kind)
