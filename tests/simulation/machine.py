@@ -1,4 +1,4 @@
-"""The replicated state of the simulation: registers that can be written and compared-and-set."""
+"""The replicated state of the simulation: the real store, fed with the real encoding of commands."""
 
 from __future__ import annotations
 
@@ -6,42 +6,46 @@ import zlib
 
 import msgspec
 
+from discovery.model import commands as c
 from discovery.raft.messages import Entry, EntryKind
+from discovery.state.store import Result, StateStore
+
+Found = tuple[str, int] | None
+"""Value and ModifyIndex of a key."""
 
 
-class Command(msgspec.Struct, array_like=True):
-    kind: str
-    key: str
-    argument: str | None
-    expected: str | None
+class _Image(msgspec.Struct, array_like=True):
+    applied: int
+    digest: int
+    state: bytes
 
 
-class RegisterMachine:
-    """`digest` sums up every entry applied so far: equal digests at one index mean equal histories."""
+class Machine:
+    """`digest` sums up every entry applied so far with its results: equal digests at one index mean equal histories."""
 
     def __init__(self) -> None:
         self.applied = 0
         self.digest = 0
-        self.values: dict[str, str | None] = {}
+        self.store = StateStore()
 
-    def apply(self, entry: Entry) -> list[bool]:
-        """One result a command: whether it took place."""
+    def apply(self, entry: Entry) -> list[Result]:
+        """One result a command."""
         if entry.index != self.applied + 1:
             raise AssertionError(f"entry {entry.index} applied after {self.applied}")
         self.applied = entry.index
-        self.digest = zlib.crc32(entry.data, zlib.crc32(b"%d@%d" % (entry.index, entry.term), self.digest))
-        if entry.kind is not EntryKind.COMMAND:
-            return []
-        return [self._execute(command) for command in msgspec.msgpack.decode(entry.data, type=list[Command])]
+        results = self.store.apply(c.decode_block(entry.data)) if entry.kind is EntryKind.COMMAND else []
+        summary = f"{entry.index}@{entry.term} {entry.kind} {results} {self.store.index}".encode()
+        self.digest = zlib.crc32(entry.data, zlib.crc32(summary, self.digest))
+        return results
 
-    def _execute(self, command: Command) -> bool:
-        if command.kind == "cas" and self.values.get(command.key) != command.expected:
-            return False
-        self.values[command.key] = command.argument
-        return True
+    def read(self, key: str) -> Found:
+        found = self.store.kv_get(key).value
+        return None if found is None else ((found.value or b"").decode(), found.modify_index)
 
     def snapshot(self) -> bytes:
-        return msgspec.msgpack.encode((self.applied, self.digest, self.values))
+        return msgspec.msgpack.encode(_Image(self.applied, self.digest, b"".join(self.store.capture().chunks())))
 
-    def restore(self, state: bytes) -> None:
-        self.applied, self.digest, self.values = msgspec.msgpack.decode(state, type=tuple[int, int, dict[str, str | None]])
+    def restore(self, image: bytes) -> None:
+        found = msgspec.msgpack.decode(image, type=_Image)
+        self.applied, self.digest = found.applied, found.digest
+        self.store.restore([found.state])

@@ -1,7 +1,9 @@
 """One-at-a-time membership changes: a configuration and a change go in, the next configuration comes out.
 
 Neighbouring configurations differ by one voter at most, so that any two of their majorities share a server
-(Raft dissertation, section 4.1).
+(Raft dissertation, section 4.1). Joint consensus (4.3), which may exchange several voters at once, is left out on purpose:
+Consul offers nothing but single steps, and what it adds to every count of votes and entries would have to be trusted too. The
+price is that the exchange of a voter passes through an even number of them: add the new one first, then remove the old.
 """
 
 from __future__ import annotations

@@ -4,7 +4,12 @@
 
 `handed` entries were given out for applying, `written` entries were given out for writing, `persisted` ones are durable.
 Writes finish in the order they were started. A conflict that rewrites an entry also shortens what the writes still under
-way may claim: a late completion then proves only the entries which are still the ones it wrote.
+way may claim: a late completion then proves only the entries which are still the ones it wrote. For example
+
+    1. 5@1 is given out for writing;
+    2. a new leader replaces it: 5@2 is given out for writing;
+    3. the first write finishes. It stored 5@1, so 5 is not persisted;
+    4. the second write finishes: now it is.
 """
 
 from __future__ import annotations
@@ -14,6 +19,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from .errors import InvariantViolated
+from .membership import Membership
 from .messages import Entry
 
 ENTRY_OVERHEAD = 32
@@ -25,8 +31,11 @@ def entry_size(entry: Entry) -> int:
 
 
 class RaftLog:
-    def __init__(self, base_index: int, base_term: int, entries: Sequence[Entry], *, committed: int) -> None:
+    def __init__(
+        self, base_index: int, base_term: int, entries: Sequence[Entry], *, committed: int, membership: Membership
+    ) -> None:
         """`entries` follow (`base_index`, `base_term`) and are durable; everything up to `committed` is applied already."""
+        self.membership = membership
         self.base_index = base_index
         self.base_term = base_term
         self._entries = list(entries)
@@ -103,13 +112,14 @@ class RaftLog:
         return len(entries)
 
     def append(self, entries: Sequence[Entry]) -> None:
-        """Puts `entries` at their indexes, dropping whatever stood at or after the first of them."""
+        """Puts `entries` at their indexes, dropping whatever stood at or after the first of them, configurations included."""
         first = entries[0].index
         if first <= self.committed or first > self.last_index + 1:
             raise InvariantViolated(f"append at {first} would rewrite or skip entries of {self!r}")
         if first <= self.last_index:
             self._truncate(first)
         self._entries.extend(entries)
+        self.membership.append(entries)
 
     def _truncate(self, first: int) -> None:
         del self._entries[first - self.first_index :]
@@ -120,14 +130,17 @@ class RaftLog:
     def has_unwritten(self) -> bool:
         return self.written < self.last_index
 
-    def start_write(self) -> tuple[Entry, ...]:
-        """The entries to write next; each call is answered by one `finish_write`."""
-        entries = tuple(self._entries[self.written - self.base_index :])
-        self.written = self.last_index
-        self._writes.append(self.last_index)
+    def start_write(self, *, with_entries: bool) -> tuple[Entry, ...]:
+        """What to write next, nothing unless `with_entries`; each call is answered by one `finish_write`."""
+        entries: tuple[Entry, ...] = ()
+        if with_entries:
+            entries = tuple(self._entries[self.written - self.base_index :])
+            self.written = self.last_index
+        self._writes.append(self.written)
         return entries
 
     def finish_write(self) -> None:
+        """The oldest write under way is durable."""
         self.persisted = max(self.persisted, self._writes.popleft())
 
     def commit_to(self, index: int) -> None:
@@ -155,9 +168,10 @@ class RaftLog:
             del self._entries[: index - self.base_index]
             self.base_index, self.base_term = index, term
 
-    def restore(self, index: int, term: int) -> None:
+    def restore(self, index: int, term: int, membership: Membership) -> None:
         """Starts anew after a snapshot that replaces everything."""
         self._entries.clear()
+        self.membership = membership
         self.base_index, self.base_term = index, term
         self.committed = self.applied = self.handed = self.persisted = self.written = index
         self._writes = deque(0 for _ in self._writes)

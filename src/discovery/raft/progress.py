@@ -57,12 +57,14 @@ class Progress:
         self.window = window
         self.last_contact = now
         """When any answer came last; a new follower gets the benefit of the doubt."""
-        self.acked_sequence = 0
+        self.acked_round = 0
         """The newest heartbeat round it has answered."""
+        self.resumed_round = 0
+        """The heartbeat round after which it was last resumed."""
         self.told_commit = 0
         """The commit index last sent."""
-        self.poked = False
-        """Send one append even if empty: it finds out whether what was sent has arrived."""
+        self.poked = True
+        """Send one append even if empty: it finds out what is there, or whether what was sent has arrived."""
         self.pending_snapshot = 0
         self._probing = False
 
@@ -107,9 +109,14 @@ class Progress:
         elif prev_index == self.next - 1:
             self.become_probe(max(min(prev_index, probe_next), self.match + 1))
 
-    def resume(self) -> None:
-        """A heartbeat was answered: a probe that was lost may be repeated."""
+    def resume(self, last_index: int) -> None:
+        """A heartbeat was answered: what was sent before it may be lost. A probe may be repeated, and a window that waits is
+        looked into by one append more, so that its loss is noticed. Nothing is in doubt of who holds everything."""
         self._probing = False
+        if self.match < last_index:
+            self.poked = True
+        elif self.state is ProgressState.PROBE:
+            self.become_replicate()
 
     def become_probe(self, next_index: int, *, wait: bool = False) -> None:
         """With `wait` the first probe is held until the follower answers a heartbeat."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from discovery.raft.core import joins_snapshot
 from discovery.raft.messages import Entry, HardState, SnapshotMeta
+from discovery.raft.restart import joins_snapshot
 
 from .errors import CorruptLog
 from .log import LogStore, StoredLog
