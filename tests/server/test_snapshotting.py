@@ -1,13 +1,14 @@
 """Snapshots on real servers: the log is cut, followers that lag behind it catch up, operators save and restore."""
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from discovery.model.errors import DiscoveryError
-from discovery.server import applied_entries, replica
+from discovery.server import applied_entries, replica, snapshotting
 from discovery.server.snapshotting import SnapshotPolicy
 from discovery.storage.snapshots import SnapshotStore
 from tests.server.rig import Node, cluster, until
@@ -127,13 +128,13 @@ async def test_nothing_is_captured_while_a_snapshot_is_installed(tmp_path: Path,
         await fill(leader, 200, "more")
         await until(lambda: log_length(leader) < 100, "the log to be cut")
         await behind.start()
-        snapshotting = behind.server._snapshotting
+        taker = behind.server._snapshotting
         held: list[object] = []
         restart = behind.server.replica.restart_log_after
         monkeypatch.setattr(behind.server.replica, "restart_log_after", lambda *given: held.append(given))
         await until(lambda: held, "the snapshot to be installed but for the log")
         before = snapshot_files(behind)
-        await snapshotting.take()
+        await taker.take()
         assert snapshot_files(behind) == before
         with pytest.raises(DiscoveryError, match="being installed"):
             await behind.server.save_snapshot(datacenter="", token="", stale=True)
@@ -263,3 +264,34 @@ async def test_a_log_of_few_but_large_commands_is_cut_by_its_size(tmp_path: Path
             await only.put(f"large/{number}", b"x" * 500_000)
         await until(lambda: snapshot_files(only) and log_length(only) <= 5, "the log to be cut")
         assert only.server.replica._applied.size < 3_000_000
+
+
+async def test_a_snapshot_that_breaks_off_goes_on_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with cluster(tmp_path, 3) as made:
+        behind = (await made.followers())[0]
+        await behind.stop()
+        leader = await made.leader()
+        for number in range(12):
+            await leader.put(f"large/{number}", str(number).encode() * 250_000)
+        leader.server.set_snapshot_policy(SnapshotPolicy(threshold=1, interval=3600, trailing=0))
+        await leader.server._snapshotting.take()
+        write, written = snapshotting._Intake.write, []
+
+        async def write_and_break(self: snapshotting._Intake, data: bytes) -> None:
+            await write(self, data)
+            written.append(len(data))
+            if len(written) == 5:
+                for connection in list(behind.server._listener._connections):
+                    connection.transport.abort()
+
+        monkeypatch.setattr(snapshotting._Intake, "write", write_and_break)
+        with caplog.at_level(logging.INFO):
+            await behind.start()
+            await made.settled()
+        assert "the snapshot goes on where it broke off" in caplog.text
+        size = next((leader.directory / "snapshots").glob("*.snapshot")).stat().st_size
+        assert sum(written) <= size
+        for number in range(12):
+            assert await behind.get(f"large/{number}", allow_stale=True) == str(number).encode() * 250_000

@@ -28,6 +28,11 @@ class Sink:
         self.writes = 0
         self.finished = False
         self.aborted = asyncio.Event()
+        self.paused = asyncio.Event()
+
+    @property
+    def offset(self) -> int:
+        return len(self.data)
 
     async def write(self, data: bytes) -> None:
         self.writes += 1
@@ -38,6 +43,9 @@ class Sink:
         if self.meta == b"does not fit":
             raise ValueError("cannot install")
         self.finished = True
+
+    def pause(self) -> None:
+        self.paused.set()
 
     def abort(self) -> None:
         self.aborted.set()
@@ -51,6 +59,7 @@ class Server:
         self.batches = 0
         self.unreachable: list[str] = []
         self.sinks: list[Sink] = []
+        self.resumes = False
         self.changed = asyncio.Event()
         self.peers = RaftPeers(
             name,
@@ -73,7 +82,9 @@ class Server:
     def _receive_snapshot(self, server_id: str, meta: bytes) -> SnapshotSink:
         if meta == b"unwanted":
             raise SnapshotRefused(f"nothing wanted from {server_id}")
+        broken_off = self.sinks[-1].data if self.resumes and self.sinks else b""
         self.sinks.append(Sink(meta, self.changed))
+        self.sinks[-1].data = broken_off
         self.changed.set()
         return self.sinks[-1]
 
@@ -330,7 +341,7 @@ async def test_a_sender_that_fails_leaves_nothing_behind() -> None:
     async with running(two) as address:
         with pytest.raises(ValueError, match="disk"):
             await one.peers.send_snapshot(address, b"meta", failing())
-        await two.sinks[0].aborted.wait()
+        await two.sinks[0].paused.wait()
 
 
 async def test_a_receiver_that_stops_fails_the_sender() -> None:
@@ -345,10 +356,40 @@ async def test_a_receiver_that_stops_fails_the_sender() -> None:
     async with running(two) as address:
         sending = asyncio.ensure_future(one.peers.send_snapshot(address, b"meta", chunks()))
         await two.until(lambda: bool(two.sinks) and two.sinks[0].data == b"begin")
-    assert two.sinks[0].aborted.is_set()
+    assert two.sinks[0].paused.is_set()
     stopped.set()
     with pytest.raises(OSError):
         await sending
+
+
+@pytest.mark.parametrize("size", [300_000, 1 << 20, len(SNAPSHOT)])
+async def test_a_snapshot_that_broke_off_goes_on_where_it_was(size: int) -> None:
+    one, two = Server("one"), Server("two")
+    two.resumes = True
+
+    def breaking() -> Iterator[bytes]:
+        yield SNAPSHOT[:2_500_000]
+        raise ValueError("cut")
+
+    async with running(two) as address:
+        with pytest.raises(ValueError, match="cut"):
+            await one.peers.send_snapshot(address, b"meta", breaking())
+        await two.sinks[0].paused.wait()
+        assert two.sinks[0].offset == 2_500_000
+        await one.peers.send_snapshot(address, b"meta", pieces(size))
+        assert (two.sinks[1].data, two.sinks[1].finished) == (SNAPSHOT, True)
+        assert two.sinks[1].writes <= 1 + (len(SNAPSHOT) - 2_500_000) // min(size, 1 << 20) + 1
+
+
+async def test_a_receiver_that_claims_more_than_there_is_fails_the_sender() -> None:
+    one, two = Server("one"), Server("two")
+    two.resumes = True
+    two.sinks.append(Sink(b"meta", two.changed))
+    two.sinks[0].data = b"far too much"
+    async with running(two) as address:
+        with pytest.raises((OSError, SnapshotRefused)):
+            await one.peers.send_snapshot(address, b"meta", iter([b"short"]))
+        assert not two.sinks[1].finished
 
 
 def chunk(offset: int, data: bytes, checksum: int | None = None) -> bytes:

@@ -60,6 +60,7 @@ class Snapshotting:
         self._taken_at = store.index
         self._taking = asyncio.Lock()
         self._installing = False
+        self._broken_off: Receiver | None = None
         self._log_large = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         replica.hooks.send_snapshot = lambda header: self._spawn(self._send(header))
@@ -75,6 +76,9 @@ class Snapshotting:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._broken_off is not None:
+            self._broken_off.abort()
+            self._broken_off = None
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -156,7 +160,23 @@ class Snapshotting:
             self._replica.receive([header])
             raise SnapshotRefused(f"everything up to {self._replica.applied_index} is applied already")
         self._log.info("receiving a snapshot: from=%s index=%d bytes=%d", sender, header.meta.index, header.meta.size)
-        return _Intake(self._replica, self._files.receive(header.meta), header)
+        return _Intake(self, self._replica, self._receiver_of(header.meta), header)
+
+    def _receiver_of(self, meta: SnapshotMeta) -> Receiver:
+        """The one that was broken off if it was of the very same snapshot."""
+        kept, self._broken_off = self._broken_off, None
+        if kept is not None and kept.meta == meta:
+            self._log.info("the snapshot goes on where it broke off: index=%d offset=%d", meta.index, kept.offset)
+            return kept
+        if kept is not None:
+            kept.abort()
+        return self._files.receive(meta)
+
+    def keep(self, receiver: Receiver) -> None:
+        """The connection was lost: its sender may come again."""
+        if self._broken_off is not None:
+            self._broken_off.abort()
+        self._broken_off = receiver
 
     def _begin_install(self, meta: SnapshotMeta) -> None:
         """From here on the state and what Raft counts as applied differ: nothing may be captured until the end."""
@@ -192,19 +212,35 @@ class Snapshotting:
 class _Intake:
     """A snapshot coming in; see `transport.raft_snapshots.SnapshotSink`."""
 
-    def __init__(self, replica: Replica, receiver: Receiver, header: InstallSnapshot) -> None:
+    def __init__(self, owner: Snapshotting, replica: Replica, receiver: Receiver, header: InstallSnapshot) -> None:
+        self._owner = owner
         self._replica = replica
         self._receiver = receiver
         self._header = header
+        self._busy = False
+
+    @property
+    def offset(self) -> int:
+        return self._receiver.offset
 
     async def write(self, data: bytes) -> None:
+        self._busy = True
         await asyncio.to_thread(self._receiver.write, self._receiver.offset, data)
+        self._busy = False
         header = self._header
         self._replica.receive([SnapshotProgress(sender=header.sender, target=header.target, term=header.term)])
 
     async def finish(self) -> None:
+        self._busy = True
         await asyncio.to_thread(self._receiver.finish)
         self._replica.receive([self._header])
+
+    def pause(self) -> None:
+        """What a thread is still at can't be gone on with."""
+        if self._busy:
+            self._receiver.abort()
+        else:
+            self._owner.keep(self._receiver)
 
     def abort(self) -> None:
         self._receiver.abort()

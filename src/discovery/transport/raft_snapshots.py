@@ -1,11 +1,12 @@
 """One snapshot on a connection between two servers.
 
 After the hello the sender states the metadata, then chunk after chunk, then the end; the receiver acknowledges each
-with the offset it has reached, or with a reason to stop, and the sender waits for that before it goes on.
+with the offset it has reached, or with a reason to stop, and the sender waits for that before it goes on. What an earlier
+stream of the same snapshot brought before it broke off need not come again: the answer to the offer says where to begin.
 
     offer  0 | metadata
     chunk  1 | offset u64 | CRC-32 of the data u32 | data
-    end    2 | total u64 | CRC-32 of everything u32
+    end    2 | total u64 | CRC-32 of everything sent on this connection u32
     answer offset u64 | reason, empty while all is well
 """
 
@@ -34,14 +35,21 @@ class SnapshotRefused(Exception):
 class SnapshotSink(Protocol):
     """Where an incoming snapshot goes. Any exception refuses the snapshot, with its text as the reason."""
 
+    @property
+    def offset(self) -> int:
+        """How many bytes are there already; asked once, before anything is written."""
+
     async def write(self, data: bytes) -> None:
         """Take the next bytes."""
 
     async def finish(self) -> None:
         """Everything has come and was checked: make it durable and use it. The sender waits for this."""
 
+    def pause(self) -> None:
+        """The connection is lost; the sender may come again. May be called in the middle of `write` or `finish`."""
+
     def abort(self) -> None:
-        """Throw away what came; nothing follows. May be called in the middle of `write` or `finish`."""
+        """The snapshot was refused: throw away what came."""
 
 
 ReceiveSnapshot = Callable[[str, bytes], SnapshotSink]
@@ -58,17 +66,25 @@ class SnapshotOutlet(FrameConnection):
 
     async def send(self, meta: bytes, chunks: AsyncIterator[bytes] | Iterator[bytes]) -> None:
         """Send everything. Raises `SnapshotRefused` and OSError."""
-        await self._exchange(bytes([_OFFER]) + meta, 0)
-        offset = checksum = 0
+        offset = await self._ask(bytes([_OFFER]) + meta)
+        position = checksum = 0
         async for chunk in _off_the_loop(chunks):
-            for start in range(0, len(chunk), _PIECE):
-                piece = chunk[start : start + _PIECE]
+            missing = chunk[max(0, offset - position) :]
+            position += len(chunk)
+            for start in range(0, len(missing), _PIECE):
+                piece = missing[start : start + _PIECE]
                 checksum = zlib.crc32(piece, checksum)
                 await self._exchange(_CHECKED.pack(_CHUNK, offset, zlib.crc32(piece)) + piece, offset + len(piece))
                 offset += len(piece)
-        await self._exchange(_CHECKED.pack(_END, offset, checksum), offset)
+        await self._exchange(_CHECKED.pack(_END, position, checksum), position)
 
     async def _exchange(self, frame: bytes, expected: int) -> None:
+        reached = await self._ask(frame)
+        if reached != expected:
+            raise ConnectionAbortedError(f"snapshot acknowledged up to {reached} instead of {expected}")
+
+    async def _ask(self, frame: bytes) -> int:
+        """The offset that the receiver has reached."""
         if self.closing:
             raise ConnectionResetError("connection lost")
         self._answer = asyncio.get_running_loop().create_future()
@@ -79,9 +95,7 @@ class SnapshotOutlet(FrameConnection):
             raise ConnectionAbortedError("invalid answer to a snapshot")
         if reason := answer[_OFFSET.size :]:
             raise SnapshotRefused(reason.decode(errors="replace"))
-        (offset,) = _OFFSET.unpack_from(answer)
-        if offset != expected:
-            raise ConnectionAbortedError(f"snapshot acknowledged up to {offset} instead of {expected}")
+        return int(_OFFSET.unpack_from(answer)[0])
 
     def frames_received(self, frames: list[bytes]) -> None:
         if len(frames) > 1 or self._answer is None or self._answer.done():
@@ -123,7 +137,9 @@ class SnapshotIntake:
         self._idle_timer.cancel()
         if self._task is not None:
             self._task.cancel()
-        self._discard()
+        if self._sink is not None:
+            self._sink.pause()
+            self._sink = None
 
     async def _take(self, frame: bytes) -> None:
         reason = ""
@@ -142,6 +158,7 @@ class SnapshotIntake:
         kind = frame[0] if frame else None
         if kind == _OFFER and self._sink is None:
             self._sink = self._receive(self._sender, frame[1:])
+            self._offset = self._sink.offset
         elif kind == _CHUNK and len(frame) >= _CHECKED.size and self._sink is not None:
             await self._take_chunk(self._sink, frame)
         elif kind == _END and len(frame) == _CHECKED.size and self._sink is not None:
