@@ -133,9 +133,7 @@ def gateways(world: World) -> None:
     world.delegate.answers |= {
         "ConfigEntry.Get": entry,
         "Catalog.ListServices": IndexedServices(services={"consul": [], "web": [], "api": []}, **META),
-        "Internal.ServiceDump": IndexedCheckServiceNodes(
-            nodes=[instance("web", tags=["a"]), instance("api", "critical")], **META
-        ),
+        "Internal.ServiceDump": IndexedCheckServiceNodes(nodes=instances, **META),
     }
 
 
