@@ -9,6 +9,7 @@ from discovery.model.discovery_chain import Chain, ChainNode, ChainResolver, Cha
 from discovery.model.duration import Duration
 from discovery.model.records import CheckServiceNode, Connect, HealthCheck, Intention, MeshGateway, Node, NodeService, Proxy
 from discovery.model.requests import (
+    AutopilotState,
     ConfigEntryQuery,
     DiscoveryChainResponse,
     IndexedCheckServiceNodes,
@@ -18,6 +19,7 @@ from discovery.model.requests import (
     IndexedServices,
     KeyringResponse,
     KeyringResponses,
+    TransferLeaderResponse,
 )
 from tests.http.conftest import World
 from tests.http.fakes import META
@@ -81,6 +83,21 @@ async def test_complaints_about_keys_of_all_pools(world: World) -> None:
 async def test_bad_key_requests(world: World, method: str, target: str, body: Any, text: str) -> None:
     response = await world.request(method, f"/v1/operator/keyring{target}", body)
     assert (response.status, response.text) == (400, f"Bad request: {text}")
+
+
+# --- leadership ----------------------------------------------------------------------------------------------------
+
+
+async def test_leadership_is_handed_over(world: World) -> None:
+    world.delegate.answers["Operator.TransferLeader"] = TransferLeaderResponse(success=True)
+    response = await world.request("POST", "/v1/operator/raft/transfer-leader?id=abc")
+    assert (response.json(), world.delegate.last.id) == ({"Success": True}, "abc")
+
+
+async def test_the_state_of_autopilot(world: World) -> None:
+    world.delegate.answers["Operator.AutopilotState"] = AutopilotState(healthy=True, leader="a", voters=["a"])
+    state = (await world.get("/v1/operator/autopilot/state")).json()
+    assert (state["Healthy"], state["Leader"], state["Voters"], state["Servers"]) == (True, "a", ["a"], {})
 
 
 # --- usage ---------------------------------------------------------------------------------------------------------

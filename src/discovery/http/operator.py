@@ -16,6 +16,7 @@ from discovery.model.requests import (
     OperatorHealthReply,
     RaftRemovePeerRequest,
     ServiceDumpRequest,
+    TransferLeaderRequest,
 )
 from discovery.model.service_rules import CONNECT_PROXY, GATEWAYS
 
@@ -47,6 +48,11 @@ async def raft_remove_peer(call: Call) -> Reply:
     return DONE
 
 
+async def transfer_leader(call: Call) -> Reply:
+    request = TransferLeaderRequest(id=call.params.get("id"), **call.scope())
+    return call.json(await call.ask("Operator.TransferLeader", request))
+
+
 async def autopilot_configuration(call: Call) -> Reply:
     return call.json(await call.ask("Operator.AutopilotGetConfiguration", _question(call)))
 
@@ -62,6 +68,10 @@ async def set_autopilot_configuration(call: Call) -> Reply:
         config = msgspec.structs.replace(config, modify_index=index)
     request = AutopilotSetRequest(config=config, cas=cas, **call.scope())
     return call.boolean(await call.ask("Operator.AutopilotSetConfiguration", request))
+
+
+async def autopilot_state(call: Call) -> Reply:
+    return call.json(await call.ask("Operator.AutopilotState", _question(call)))
 
 
 class ServiceUsage(Record, frozen=True, kw_only=True):

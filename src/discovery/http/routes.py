@@ -140,11 +140,13 @@ _TABLE: Final = (
     _get("/v1/status/peers", status.peers),
     _get("/v1/operator/raft/configuration", operator.raft_configuration),
     Route("/v1/operator/raft/peer", {"DELETE": operator.raft_remove_peer}),
+    Route("/v1/operator/raft/transfer-leader", {"POST": operator.transfer_leader}),
     Route(
         "/v1/operator/autopilot/configuration",
         {"GET": operator.autopilot_configuration, "PUT": operator.set_autopilot_configuration},
     ),
     _get("/v1/operator/autopilot/health", operator.autopilot_health),
+    _get("/v1/operator/autopilot/state", operator.autopilot_state),
     Route(
         "/v1/operator/keyring",
         {"GET": keyring.list_keys, "POST": keyring.install, "PUT": keyring.use, "DELETE": keyring.remove},
