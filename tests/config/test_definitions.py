@@ -15,7 +15,7 @@ from discovery.model.duration import Duration
 from discovery.model.naming import go_name
 from discovery.model.records import Connect, Proxy, ServiceAddress, Weights
 
-from .rig import options
+from .rig import options, refusal
 
 READ_LATER = {("connect", "sidecar_service"): ServiceSpec}
 """Kept as it was written until the sidecar is made of it."""
@@ -142,7 +142,7 @@ def test_a_sidecar() -> None:
     settings = Settings(node_name="n", datacenter="dc1")
     sidecar = sidecar_of(service, service.connect.sidecar_service, settings, taken=(), present=0)
     assert (sidecar.id, sidecar.port) == ("web-sidecar-proxy", 21100)
-    assert sidecar.check == CheckSpec(tcp="127.0.0.1:21100", interval=5 * SECOND)
+    assert sidecar.check == CheckSpec(tcp="127.0.0.1:21100", interval=Duration.from_seconds(5))
     assert sidecar.proxy is not None
     assert [upstream.destination_name for upstream in sidecar.proxy.upstreams or ()] == ["db"]
 
@@ -158,8 +158,8 @@ def test_checks() -> None:
         )
     )
     assert found == [
-        CheckSpec(id="disk", name="d", args=["/bin/df"], interval=10 * SECOND, service_id="web"),
-        CheckSpec(name="old", args=["/bin/true"], interval=5 * SECOND, tls_skip_verify=True),
+        CheckSpec(id="disk", name="d", args=["/bin/df"], interval=Duration.from_seconds(10), service_id="web"),
+        CheckSpec(name="old", args=["/bin/true"], interval=Duration.from_seconds(5), tls_skip_verify=True),
         CheckSpec(name="alias", alias_service="web"),
         CheckSpec(name="docker", docker_container_id="x", shell="/bin/sh"),
     ]
@@ -168,3 +168,41 @@ def test_checks() -> None:
 def test_null_in_json_leaves_a_field_unset() -> None:
     (service,) = service_specs(options('{"service": {"name": "web", "tags": null, "check": null, "port": 80}}'))
     assert service == ServiceSpec(name="web", port=80)
+
+
+@pytest.mark.parametrize(
+    ("text", "faults"),
+    [
+        (
+            'service { name = "a" check {} check {} checks = 5 }',
+            [
+                "'service.checks': source data must be an array or slice, got int (flags-1.hcl:1:49; expected a list of blocks)",
+                "'service.checks' is set twice (flags-1.hcl:1:40; first at flags-1.hcl:1:31)",
+            ],
+        ),
+        (
+            'service { tagged_addresses { lan { address = "a" } lan { address = "b" } } }',
+            ["'service.tagged_addresses[lan]' is set twice (flags-1.hcl:1:52; first at flags-1.hcl:1:30)"],
+        ),
+        (
+            'service { tagged_addresses { lan = "a" } }',
+            ["'service.tagged_addresses[lan]' expected a map, got 'string' (flags-1.hcl:1:36; expected a block)"],
+        ),
+        (
+            'service { tagged_addresses = "a" }',
+            ["'service.tagged_addresses' expected a map, got 'string' (flags-1.hcl:1:30; expected a block of blocks)"],
+        ),
+        (
+            "service { weights { passing = true } }",
+            ["'service.weights.passing' expected type 'int', got unconvertible type 'bool' (flags-1.hcl:1:31; expected a whole "],
+        ),
+        ("service { check {} } service { bogus = 1 }", ["invalid config key service[1].bogus (flags-1.hcl:1:32"]),
+        ("services {} services = [{}, { bogus = 1 }]", ["invalid config key services[2].bogus (flags-1.hcl:1:31"]),
+        ("check = [{}, 5]", ["'check[1]' expected a map, got 'int' (flags-1.hcl:1:14; expected a block)"]),
+    ],
+)
+def test_faults(text: str, faults: list[str]) -> None:
+    message = refusal(text)
+    assert message.count("\t* ") == len(faults)
+    for fault in faults:
+        assert f"\t* {fault}" in message

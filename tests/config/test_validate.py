@@ -302,7 +302,7 @@ _TABLE = "See https://www.consul.io/docs/internals/consensus.html#deployment-tab
         ),
         (
             'retry_join_wan = ["provider=gce", "x"]',
-            ['retry_join_wan: "provider=gce" has no effect: addresses can not be asked of cloud providers'],
+            ['retry_join_wan: "provider=gce" has no effect: this program does not ask cloud providers for addresses'],
         ),
         (
             'service { name = "a" namespace = "x" check { ttl = "1s" partition = "y" } }',

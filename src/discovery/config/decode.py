@@ -4,8 +4,7 @@ All faults of a source are collected and told at once, in Consul's words, each f
 expected there.
 """
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -15,6 +14,7 @@ from discovery.model.naming import go_name
 from . import definitions, schema
 from .definitions import SHAPES, Count, Nested
 from .kinds import LISTS, Kind
+from .nearest import nearest
 from .tree import ConfigError, Document, Entry, Items, Node, Scalar, Table, plain
 
 
@@ -63,32 +63,11 @@ def value_of_text(kind: Kind, text: str) -> object:
             return text
 
 
-def nearest(name: str, known: Iterable[str], everywhere: Iterable[str] = ()) -> str:
-    """The known key that was probably meant; `everywhere` are full paths, looked through for the same last name."""
-    letters = _letters(name)
-    by_letters = {_letters(candidate): candidate for candidate in known}
-    if exact := by_letters.get(letters):
-        return exact
-    moved = [path for path in everywhere if path.rpartition(".")[2] == name]
-    if len(moved) == 1:
-        return moved[0]
-    longer = sorted((candidate for candidate in by_letters if len(letters) > 2 and candidate.startswith(letters)), key=len)
-    close = difflib.get_close_matches(letters, by_letters, n=1, cutoff=_TYPING_ERROR) or longer
-    close = close or difflib.get_close_matches(letters, by_letters, n=1, cutoff=_RESEMBLANCE)
-    return by_letters[close[0]] if close else ""
-
-
-def _letters(name: str) -> str:
-    return name.replace("_", "").replace("-", "").lower()
-
-
 _GO_TYPES: Final = {bool: "bool", int: "int", float: "float64", str: "string"}
 _WANTED: Final = {Kind.BOOL: "bool", Kind.INT: "int", Kind.FLOAT: "float64"}
 _INT64: Final = range(-(2**63), 2**63)
 _SHAPE_OF: Final = {Kind.SERVICES: "service", Kind.CHECKS: "check"}
 _SHORT_LIST: Final = 16
-_TYPING_ERROR, _RESEMBLANCE = 0.8, 0.6
-"""How alike two words are, as difflib measures it."""
 
 
 class _Mismatch(Exception):
@@ -227,15 +206,15 @@ class _Decoder:
             raise _Mismatch(shown, kind, node)
         return [_text(Kind.TEXT, item, f"{shown}[{number}]") for number, item in enumerate(node.nodes)]
 
-    def _by_name(self, kind: Kind, node: Node, shown: str, read: Callable[[Node, str], object]) -> dict[str, object]:
+    def _by_name(self, kind: Kind | Count, node: Node, shown: str, read: Callable[[Node, str], object]) -> dict[str, object]:
         found: dict[str, object] = {}
         offsets: dict[str, int] = {}
         for entry in _present(_table(kind, node, shown)):
-            if entry.key in found:
-                first = self._document.place(offsets[entry.key])
-                self._fault(f"'{shown}[{entry.key}]' is set twice", entry.offset, f"first at {first}")
-            offsets.setdefault(entry.key, entry.offset)
-            found[entry.key] = read(entry.node, f"{shown}[{entry.key}]")
+            where = f"{shown}[{entry.key}]"
+            first = offsets.setdefault(entry.key, entry.offset)
+            if first != entry.offset:
+                self._fault(f"'{where}' is set twice", entry.offset, f"first at {self._document.place(first)}")
+            found[entry.key] = read(entry.node, where)
         return found
 
     def _duration(self, node: Node, shown: str) -> float:
@@ -276,21 +255,19 @@ class _Decoder:
             if name in unheeded:
                 self.decoded.warnings.append(f"{where} has no effect yet ({self._document.place(entry.offset)})")
                 continue
-            self._put(found, api_name, value, entry, where, offsets)
-            offsets.setdefault(api_name, entry.offset)
+            self._put(found, offsets, api_name, value, entry, where)
         return found
 
-    def _put(
-        self, found: dict[str, object], name: str, value: object, entry: Entry, where: str, offsets: Mapping[str, int]
-    ) -> None:
-        """`offsets` tell where the fields that are there were found."""
+    def _put(self, found: dict[str, object], offsets: dict[str, int], name: str, value: object, entry: Entry, where: str) -> None:
+        """`offsets` tell where the fields in `found` stand first."""
         if name == "Check" and name in found:
             name, value = "Checks", [value]
+        first = offsets.setdefault(name, entry.offset)
         held = found.get(name)
         if name in _REPEATABLE and isinstance(held, list) and isinstance(value, list):
             found[name] = held + value
         elif name in found:
-            self._fault(f"'{where}' is set twice", entry.offset, f"first at {self._document.place(offsets[name])}")
+            self._fault(f"'{where}' is set twice", entry.offset, f"first at {self._document.place(first)}")
         else:
             found[name] = value
 
@@ -307,15 +284,11 @@ class _Decoder:
     def _nested(self, nested: Nested, node: Node, shown: str, first_number: int) -> object:
         if nested.count is Count.MANY:
             return self._definitions(nested.shape, nested.count, node, shown, first_number)
-        table = _table(nested.count, node, shown)
         if nested.count is Count.ONE:
-            return self._definition(nested.shape, table, shown)
-        return {
-            entry.key: self._definition(
-                nested.shape, _table(Count.ONE, entry.node, f"{shown}[{entry.key}]"), f"{shown}[{entry.key}]"
-            )
-            for entry in table.entries
-        }
+            return self._definition(nested.shape, _table(Count.ONE, node, shown), shown)
+        return self._by_name(
+            nested.count, node, shown, lambda item, path: self._definition(nested.shape, _table(Count.ONE, item, path), path)
+        )
 
 
 _REPEATABLE: Final = frozenset({"Checks", "Upstreams", "Paths"})

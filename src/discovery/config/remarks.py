@@ -103,4 +103,4 @@ def _without_effect(options: Options, settings: Settings) -> Iterator[str]:
     for key in ("retry_join", "retry_join_wan"):
         for host in getattr(options, key):
             if is_cloud_join(host):
-                yield f'{key}: "{host}" has no effect: addresses can not be asked of cloud providers'
+                yield f'{key}: "{host}" has no effect: this program does not ask cloud providers for addresses'
