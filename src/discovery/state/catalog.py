@@ -202,7 +202,7 @@ class Catalog:
         self.nodes.remove(key)
         self._topics.touch(NODES)
         self._topics.end(node_topic(key))
-        self._topics.end(node_checks_topic(key))
+        self._topics.retire(node_checks_topic(key))
         if node.id:
             self._end_id(fold(node.id))
         self._sessions.end_of_node(key)

@@ -14,7 +14,6 @@ from .lookup import Lengths
 from .ordered import OrderedRows
 from .tables import Changes
 
-
 LARGE_TREE: Final = 10_000
 """Keys."""
 

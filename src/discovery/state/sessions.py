@@ -117,8 +117,7 @@ class Sessions:
         """`node` is folded; it is gone."""
         for session_id in sorted(self.table.of_node[node]):
             self.end(session_id)
-        if sessions_of(node) in self._topics.live:
-            self._topics.end(sessions_of(node))
+        self._topics.retire(sessions_of(node))
 
     def end_of_check(self, key: CheckKey) -> None:
         for session_id in sorted(self.table.of_check[key]):

@@ -213,6 +213,14 @@ class Topics:
         changes.topics.append(topic)
         self.gone[topic] = changes.index
 
+    def retire(self, topic: Topic) -> None:
+        """Nobody will touch `topic` for now: its index may be reaped, but it did not change."""
+        index = self.live.pop(topic, None)
+        if index is not None:
+            self._changes.journal.append((self.live, topic, index))
+            self._changes.journal.append((self.gone, topic, self.gone.get(topic)))
+            self.gone[topic] = index
+
     def newest(self, *topics: Topic) -> int:
         """The index of the newest change to any of them, at least `NEVER`."""
         live, gone = self.live, self.gone
