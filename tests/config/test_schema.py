@@ -68,6 +68,12 @@ def test_every_option_with_an_effect_is_read_by_the_agent(path: str) -> None:
     assert re.search(rf"\.{name}\b", source) or whole
 
 
+@pytest.mark.parametrize("path", sorted(schema._OPTIONS_WITHOUT_EFFECT_YET))
+def test_no_option_without_effect_is_read_by_the_agent(path: str) -> None:
+    source = "\n".join(file.read_text() for file in DAEMON.glob("*.py"))
+    assert not re.search(rf"\boptions\.{re.escape(path)}\b", source), f"{path} has an effect: take it out of the table"
+
+
 _SAMPLES = {
     Kind.BOOL: "true",
     Kind.INT: "7",

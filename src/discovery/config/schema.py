@@ -106,6 +106,7 @@ _OPTIONS_WITHOUT_EFFECT_YET: Final = frozenset(
         "limits.rpc_client_timeout",
         "ports.grpc",
         "ports.grpc_tls",
+        "primary_datacenter",
         "server_name",
         "ui",
         "ui_content_path",
