@@ -3,6 +3,7 @@
 import random
 
 import msgpack
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,6 +12,7 @@ from discovery.gossip.messages import Kind
 from discovery.gossip.security import Keyring
 
 from . import vectors
+from .fuzzing import fuzz
 from .rig import ME, Rig, address_of, alive
 
 PACKETS = [value for value in vars(vectors).values() if isinstance(value, bytes) and len(value) > 16]
@@ -113,3 +115,16 @@ def test_a_large_claim_of_nested_lists_costs_little() -> None:
         for packed in (b"\xdd\xff\xff\xff\xff" * 13_000, b"\x91" * 65_000, b"\xdf\xff\xff\xff\xff", rng.randbytes(65_000)):
             rig.core.receive_packet((bytes((kind,)) + packed)[:65_507], address_of("n2"), rig.now)
     check_footing(rig)
+
+
+@pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "encrypted"])
+def test_a_pool_under_fire_believes_what_it_believed(encrypted: bool) -> None:
+    counted = fuzz(1, 20_000, encrypted=encrypted)
+    assert counted["packets"] + counted["streams"] >= 20_000
+    assert counted["bad packets"] > counted["packets"] / 2
+    assert counted["bad streams"] > counted["streams"] / 2
+
+
+def test_a_member_that_takes_what_it_should_not_is_found_out() -> None:
+    with pytest.raises(AssertionError, match="of seed 1"):
+        fuzz(1, 20_000, encrypted=True, verifies=False)

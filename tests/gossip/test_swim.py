@@ -311,6 +311,21 @@ def test_what_we_could_not_reach_for_others_is_a_nack_if_wanted_and_late_acks_ar
     assert of_kind(rig.run(1.0), Ack) == []
 
 
+@pytest.mark.parametrize("accuser", ["n4", "n3"], ids=["failed", "left"])
+@pytest.mark.parametrize("port", [7946, 1], ids=["it", "another of its name"])
+def test_who_looks_for_the_dead_is_told_with_the_nack(accuser: str, port: int) -> None:
+    rig = Rig(profile=replace(QUIET, probe_interval=1e6))
+    rig.hear(alive("n2"), alive("n3"), Dead(1, "n3", accuser))
+    # Until the news that the group gets anyway has left.
+    for number in range(10):
+        rig.hear(Ping(number, ME), source="n4")
+    rig.sent()
+    rig.hear(IndirectPing(50, ip_bytes("10.0.0.3"), port, "n3", True, ip_bytes("10.0.0.2"), 7946, "n2"))
+    told = [message for destination, message in rig.run(1.0) if destination == address_of("n2")]
+    news = [Dead(1, "n3", ME if accuser == "n4" else "n3")] if port == 7946 else []
+    assert told == [Nack(50), *news]
+
+
 def test_an_ack_after_the_nack_is_still_passed_on() -> None:
     rig = Rig(profile=QUIET)
     rig.hear(IndirectPing(50, ip_bytes("10.0.0.3"), 7946, "n3", True, ip_bytes("10.0.0.2"), 7946, "n2"))

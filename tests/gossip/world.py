@@ -23,6 +23,7 @@ class Peer:
     name: str
     address: Address
     core: Serf
+    protection: Protection
     running: bool = True
     frozen_until: float = 0.0
     blocked_until: float = 0.0
@@ -71,7 +72,7 @@ class World:
     def _run(self, options: SerfOptions) -> Peer:
         rng = random.Random(self.rng.random())
         protection = Protection(rng, Keyring([self._key]) if self._key else None)
-        peer = Peer(options.name, options.address, Serf(options, protection, rng, self.now))
+        peer = Peer(options.name, options.address, Serf(options, protection, rng, self.now), protection)
         self.peers[options.address] = peer
         peer.core.start(self.now)
         self.react(peer)

@@ -36,6 +36,10 @@ class Broadcasts:
     def __len__(self) -> int:
         return len(self._queue)
 
+    def __contains__(self, name: str) -> bool:
+        """Whether something named so is still to be told."""
+        return name in self._named
+
     def add(
         self, message: bytes, now: float, *, name: str | None = None, finished: Callable[[float], None] | None = None
     ) -> None:

@@ -536,6 +536,7 @@ class Swim:
             self.counters["refused relays"] += 1
             return
         requester, target = _reply_address(request, source), (ip_text(request.target), request.port)
+        self._remind_of_death(request.node, target, now)
         seq_no, patience = self._next_seq_no(), self._profile.probe_timeout
         timers = [self._later(patience, partial(self._forget_relay, seq_no), now)]
         if request.nack:
@@ -549,6 +550,13 @@ class Swim:
 
         self._relays[seq_no] = answered
         self._send(Ping(seq_no, request.node, *self._source_fields()), target, now)
+
+    def _remind_of_death(self, name: str, address: Address, now: float) -> None:
+        """Who still looks for the dead missed the news; it leaves with our answer, and once more to others."""
+        node = self.members.get(name)
+        if node is not None and node.gone and node.address == address and name not in self._queue:
+            accuser = name if node.state is NodeState.LEFT else self.me.name
+            self._broadcast(name, Dead(node.incarnation, name, accuser), now)
 
     def _forget_relay(self, seq_no: int, now: float) -> None:
         del self._relays[seq_no]
