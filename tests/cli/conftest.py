@@ -10,9 +10,15 @@ from tests.cluster.agents import HTTP_PORT, Agent, fresh_address
 from .programs import PretendedAgent
 
 
+@pytest.fixture(scope="session")
+def host() -> str:
+    """A loopback address for pretended agents, which take any free port of it."""
+    return fresh_address()
+
+
 @pytest.fixture
-def pretended() -> Iterator[PretendedAgent]:
-    agent = PretendedAgent(fresh_address())
+def pretended(host: str) -> Iterator[PretendedAgent]:
+    agent = PretendedAgent(host)
     yield agent
     agent.close()
 

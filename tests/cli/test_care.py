@@ -143,3 +143,10 @@ def test_a_check_is_run(agent: Agent, address: str) -> None:
     unknown = run("check", "run", "nope", address=address)
     assert unknown.code == 1
     assert 'Unknown check "nope"' in unknown.err
+
+
+def test_a_service_of_another_node_is_deregistered_everywhere(pretended: PretendedAgent) -> None:
+    pretended.answer("PUT /v1/catalog/deregister-everywhere", True)
+    result = pretended.run("services", "deregister", "-id=web-1", "-node=n7")
+    assert (result.code, result.out) == (0, "Deregistered service: web-1\n")
+    assert json.loads(pretended.asked[0].body) == {"Node": "n7", "ServiceID": "web-1"}

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.agents import fresh_address
-
 from .programs import PretendedAgent, Result, run
 
 KEYS_LINE = "GET /v1/kv/?keys=&separator=%2F"
@@ -31,8 +29,8 @@ def answering(agent: PretendedAgent) -> Iterator[PretendedAgent]:
         agent.close()
 
 
-def test_the_flag_wins_over_the_environment(pretended: PretendedAgent) -> None:
-    with answering(PretendedAgent(fresh_address())) as other:
+def test_the_flag_wins_over_the_environment(pretended: PretendedAgent, host: str) -> None:
+    with answering(PretendedAgent(host)) as other:
         assert run("kv", "get", "-keys", f"-http-addr={other.address}", address=pretended.address) == FOUND
     assert pretended.lines == []
 
@@ -64,8 +62,8 @@ def test_a_unix_socket(tmp_path: Path) -> None:
     assert missing.err.endswith(f"dial unix {tmp_path}/none: connect: no such file or directory\n")
 
 
-def test_an_agent_that_hangs_up() -> None:
-    with socket.create_server((fresh_address(), 0)) as listening:
+def test_an_agent_that_hangs_up(host: str) -> None:
+    with socket.create_server((host, 0)) as listening:
 
         def hang_up() -> None:
             connection, _ = listening.accept()
@@ -74,7 +72,7 @@ def test_an_agent_that_hangs_up() -> None:
 
         thread = threading.Thread(target=hang_up)
         thread.start()
-        host, port = listening.getsockname()
+        port = listening.getsockname()[1]
         result = asks(f"{host}:{port}")
         thread.join()
     assert result.code == 1
@@ -139,13 +137,13 @@ def certificates(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def secured(certificates: Path) -> Iterator[PretendedAgent]:
+def secured(certificates: Path, host: str) -> Iterator[PretendedAgent]:
     """It shows its certificate and demands one."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificates / "dc1-server-consul-0.pem", certificates / "dc1-server-consul-0-key.pem")
     context.load_verify_locations(certificates / "consul-agent-ca.pem")
     context.verify_mode = ssl.CERT_OPTIONAL
-    with answering(PretendedAgent(fresh_address(), tls=context)) as agent:
+    with answering(PretendedAgent(host, tls=context)) as agent:
         yield agent
 
 
@@ -175,7 +173,7 @@ def test_https_by_variables(secured: PretendedAgent, certificates: Path) -> None
     assert "could not parse CONSUL_HTTP_SSL" in wrong.err
 
 
-def test_a_client_certificate_is_shown(certificates: Path) -> None:
+def test_a_client_certificate_is_shown(certificates: Path, host: str) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificates / "dc1-server-consul-0.pem", certificates / "dc1-server-consul-0-key.pem")
     context.load_verify_locations(certificates / "consul-agent-ca.pem")
@@ -185,7 +183,7 @@ def test_a_client_certificate_is_shown(certificates: Path) -> None:
         "CONSUL_CLIENT_CERT": str(certificates / "dc1-cli-consul-0.pem"),
         "CONSUL_CLIENT_KEY": str(certificates / "dc1-cli-consul-0-key.pem"),
     }
-    with answering(PretendedAgent(fresh_address(), tls=context)) as agent:
+    with answering(PretendedAgent(host, tls=context)) as agent:
         assert asks(f"https://{agent.address}", **trust, **identity) == FOUND
         assert asks(f"https://{agent.address}", **trust).code == 1
 

@@ -4,8 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.agents import fresh_address
-
 from .programs import PretendedAgent, run
 
 ARGUMENT_MISTAKES = [
@@ -152,24 +150,24 @@ NOT_THERE = [
 
 
 @pytest.mark.parametrize(("arguments", "head", "target"), NOT_THERE, ids=lambda value: value[:40])
-def test_without_an_agent(arguments: str, head: str, target: str, tmp_path: Path) -> None:
-    address = f"{fresh_address()}:9999"
+def test_without_an_agent(arguments: str, head: str, target: str, host: str, tmp_path: Path) -> None:
+    address = f"{host}:9999"
     reason = f"dial tcp {address}: connect: connection refused"
     result = run(*arguments.split(" "), address=address, folder=tmp_path)
     assert result == (1, "", f'{head} "http://{address}{target}": {reason}\n')
     assert list(tmp_path.iterdir()) == []
 
 
-def test_keyring_says_what_it_does_before_it_fails() -> None:
-    address = f"{fresh_address()}:9999"
+def test_keyring_says_what_it_does_before_it_fails(host: str) -> None:
+    address = f"{host}:9999"
     result = run("keyring", "-list", address=address)
     assert (result.code, result.out) == (1, "==> Gathering installed encryption keys...\n")
     assert result.err.startswith(f'error: Get "http://{address}/v1/operator/keyring": dial tcp')
 
 
-def test_intention_check_has_a_code_of_its_own_for_failures() -> None:
+def test_intention_check_has_a_code_of_its_own_for_failures(host: str) -> None:
     assert run("intention", "check", "a").code == 2
-    assert run("intention", "check", "a", "b", address=f"{fresh_address()}:9999").code == 2
+    assert run("intention", "check", "a", "b", address=f"{host}:9999").code == 2
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
+from discovery.model.duration import Duration
+
 from .action import Action, Group
 from .client import Client, client_of, failing
 from .endpoint import AGENT_FLAGS, SERVER_FLAGS
@@ -24,7 +26,7 @@ def _given(given: Parsed, flag: str) -> object:
     value = given.values[flag]
     if flag not in given.given:
         return None
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    return str(value) if isinstance(value, Duration) else value
 
 
 def _references(given: Parsed, noun: str) -> object:

@@ -21,6 +21,7 @@ SEMAPHORE_FLAGS: Final = 0xE0F69A2BAA414DE0
 
 SESSION_TTL: Final = 15.0
 _LONGEST_WAIT: Final = 15.0
+_SHORTEST_WAIT: Final = 0.001
 _LOCK_DELAY_RETRY: Final = 5.0
 _NOT_FOUND: Final = 404
 
@@ -90,7 +91,7 @@ class KeyLock:
         self._session = session
 
     def acquire(self, deadline: Deadline) -> bool:
-        index, wait = 0, deadline.left()
+        index, wait = 0, max(_SHORTEST_WAIT, deadline.left())
         while wait > 0:
             pair, index = self._read({"index": _index(index), "wait": _milliseconds(wait)})
             if _holder(pair) == self._session:
@@ -144,7 +145,7 @@ class Semaphore:
     def acquire(self, deadline: Deadline) -> bool:
         if not self._client.put(self._contender, b"", {"acquire": self._session, "flags": str(SEMAPHORE_FLAGS)}).json():
             raise LockError("failed to make contender entry")
-        index, wait = 0, deadline.left()
+        index, wait = 0, max(_SHORTEST_WAIT, deadline.left())
         while wait > 0:
             pairs, index = self._list({"index": _index(index), "wait": _milliseconds(wait)})
             holders, modified = self._holders(pairs)

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from discovery.model.duration import Duration
+
 from .action import Action, Entry, Group
 from .client import client_of, failing
 from .endpoint import SERVER_FLAGS
@@ -88,9 +90,9 @@ def _set_config(given: Parsed) -> None:
     show(given, "Configuration updated!", {**config, **changes})
 
 
-def _given_setting(given: Parsed, flag: str) -> bool | int | str:
+def _given_setting(given: Parsed, flag: str) -> object:
     value = given.values[flag]
-    return value if isinstance(value, bool) else str(value) if flag.endswith(("-time", "-threshold")) else value  # type: ignore[return-value]
+    return str(value) if isinstance(value, Duration) else value
 
 
 def _state(given: Parsed) -> None:
