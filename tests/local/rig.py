@@ -15,13 +15,16 @@ from discovery.local.settings import Settings
 from discovery.local.sync import Syncer, Tokens
 from discovery.model.delegate import Answer
 from discovery.model.errors import DiscoveryError
-from discovery.model.records import HealthCheck, Node, NodeService, Record
+from discovery.model.records import DirEntry, HealthCheck, Node, NodeService, Record
 from discovery.model.requests import (
     DeregisterRequest,
     Empty,
+    IndexedDirEntries,
     IndexedHealthChecks,
     IndexedNodeServiceList,
     IndexedNodeServices,
+    KeyRequest,
+    KVSRequest,
     NodeServiceList,
     NodeServices,
     NodeSpecificRequest,
@@ -84,6 +87,7 @@ class Catalog:
         self.node: Node | None = None
         self.services: dict[str, NodeService] = {}
         self.checks: dict[str, HealthCheck] = {}
+        self.keys: dict[str, DirEntry] = {}
         self.calls: list[tuple[float, str, Record]] = []
         self.refuse: Callable[[str, Record], DiscoveryError | None] = lambda method, request: None
 
@@ -96,6 +100,11 @@ class Catalog:
             return self._register(request)
         if isinstance(request, DeregisterRequest):
             return self._deregister(request)
+        if isinstance(request, KVSRequest):
+            self.keys.pop(request.dir_ent.key, None)
+            return True
+        if isinstance(request, KeyRequest):
+            return IndexedDirEntries(entries=[entry for key, entry in self.keys.items() if key.startswith(request.key)])
         assert isinstance(request, NodeSpecificRequest)
         if method == "Catalog.NodeServiceList":
             return IndexedNodeServiceList(node_services=NodeServiceList(self.node, list(self.services.values())))

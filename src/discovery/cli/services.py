@@ -46,7 +46,10 @@ def _deregister(given: Parsed) -> None:
     for service in services:
         service_id = service.get("ID") or service.get("Name", "")
         with failing(f'Error deregistering service "{service_id}"'):
-            client.put(f"/v1/agent/service/deregister/{service_id}")
+            if node := given.text("node"):
+                client.put("/v1/catalog/deregister-everywhere", {"Node": node, "ServiceID": service_id})
+            else:
+                client.put(f"/v1/agent/service/deregister/{service_id}")
         done.append({"ID": service_id})
         if not as_json(given):
             print(f"Deregistered service: {service_id}")
@@ -125,7 +128,16 @@ SERVICES: Final = Group(
             "services deregister [options] [FILE...]",
             "Deregisters services from the agent",
             _deregister,
-            (*SERVER_FLAGS, FORMAT, Flag("id", help="ID of the instance.")),
+            (
+                *SERVER_FLAGS,
+                FORMAT,
+                Flag("id", help="ID of the instance."),
+                Flag(
+                    "node",
+                    help="Node whose agent has it, if that is not the agent asked. That agent removes it, too, now or "
+                    "when it comes back.",
+                ),
+            ),
         ),
         "drain": DRAIN,
         "zombies": ZOMBIES,

@@ -97,6 +97,8 @@ class Local:
         self._http = HttpClient()
         self._registry = Registry()
         self._drains = Drains(self._store.drains, self, wall)
+        self._registered_at: dict[str, float] = {}
+        self._wall = wall
         self._tasks: set[asyncio.Task[None]] = set()
 
     # --- life --------------------------------------------------------------------------------------------------------
@@ -165,6 +167,10 @@ class Local:
     def check_entries(self) -> Mapping[str, CheckEntry]:
         return self._registry.checks
 
+    def registered_at(self, service_id: str) -> float:
+        """When the service was last registered through the API, in seconds since the epoch; 0 if that was before the start."""
+        return self._registered_at.get(service_id, 0.0)
+
     async def changed(self, service_id: str) -> None:
         """Return when the definition of that service has changed or gone."""
         await self._registry.definition_changed(service_id)
@@ -176,6 +182,7 @@ class Local:
         prepared = self._prepare(spec, REMOTE)
         for one in prepared:
             self._register(one, REMOTE)
+            self._registered_at[one.service_id] = self._wall()
         if replace_existing_checks:
             kept = {check.check_id for check in prepared[0].checks}
             for check_id in set(self._registry.check_ids_of(prepared[0].service_id)) - kept:
@@ -228,6 +235,7 @@ class Local:
             _log.warning("Failed to deregister service", extra=fields(service=service_id, error="Service does not exist"))
             return
         self._drains.end(service_id)
+        self._registered_at.pop(service_id, None)
         self._store.services.remove(service_id)
         for check_id in list(self._registry.check_ids_of(service_id)):
             self.remove_check(check_id)

@@ -12,19 +12,24 @@ import asyncio
 import logging
 import math
 import random
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence, Set
 from itertools import islice
 from typing import Final
 
 import msgspec
 
 from discovery.model.delegate import Delegate
+from discovery.model.dismissal import LIFETIME, dismissals_of, dismissed_at
 from discovery.model.errors import DiscoveryError
-from discovery.model.records import HealthCheck, Node
+from discovery.model.records import DirEntry, HealthCheck, Node
 from discovery.model.requests import (
     DeregisterRequest,
+    IndexedDirEntries,
     IndexedHealthChecks,
     IndexedNodeServiceList,
+    KeyRequest,
+    KVSRequest,
     NodeSpecificRequest,
     RegisterRequest,
 )
@@ -87,6 +92,7 @@ class Syncer:
         check_update_interval: float,
         metrics: Metrics,
         rng: random.Random,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self._local = local
         self._delegate = delegate
@@ -96,6 +102,7 @@ class Syncer:
         self._update_interval = check_update_interval
         self._metrics = metrics
         self._rng = rng
+        self._wall = wall
         self._belief = Belief()
         self._tokens_of_services: dict[str, str] = {}
         self._tokens_of_checks: dict[str, str] = {}
@@ -225,7 +232,37 @@ class Syncer:
         self._belief = await self._read_catalog()
         for service_id, tags in overridden_tags(self._local.service_entries, self._belief).items():
             self._local.adopt_tags(service_id, tags)
+        missing = self._local.service_entries.keys() - self._belief.services.keys()
+        if missing:
+            await self._heed_dismissals(missing)
         await self._push()
+
+    async def _heed_dismissals(self, missing: Set[str]) -> None:
+        """Remove the services that were deregistered everywhere after they were registered here, instead of pushing them."""
+        node = self._identity.name
+        for entry in await self._dismissals():
+            service_id, at = dismissed_at(entry, node)
+            if service_id not in missing:
+                continue
+            if self._local.registered_at(service_id) <= at and self._wall() - at < LIFETIME:
+                _log.warning("Service was deregistered everywhere and is removed", extra=fields(service=service_id))
+                self._local.remove_service(service_id)
+            note = DirEntry(key=entry.key)
+            scope = {"datacenter": self._identity.datacenter, "token": self._tokens.for_node}
+            await self._delegate.call("KVS.Apply", KVSRequest(op="delete", dir_ent=note, **scope))
+
+    async def _dismissals(self) -> Sequence[DirEntry]:
+        """Asked of the leader: a follower may know of a service's end and not yet of the note that was written before."""
+        identity = self._identity
+        request = KeyRequest(datacenter=identity.datacenter, token=self._tokens.for_node, key=dismissals_of(identity.name))
+        try:
+            reply: IndexedDirEntries = await self._delegate.call("KVS.List", request)
+        except DiscoveryError as error:
+            if any(text in error.text for text in _DENIED):
+                _log.debug("Notes of services deregistered everywhere can't be read", extra=fields(error=error))
+                return ()
+            raise
+        return reply.entries or ()
 
     async def _read_catalog(self) -> Belief:
         request = NodeSpecificRequest(
