@@ -233,10 +233,11 @@ class Cluster:
         return [node for node in self.running() if node is not leader]
 
     async def settled(self) -> None:
-        """Every running server has applied what the leader has."""
-        leader = await self.leader()
+        """Every running server follows the leader and has applied what it has."""
+        leader = (await self.leader()).server.replica
+        replicas = [node.server.replica for node in self.running()]
         await until(
-            lambda: all(node.server.replica.applied_index >= leader.server.replica.last_index for node in self.running()),
+            lambda: all(each.known_leader and each.applied_index >= leader.last_index for each in replicas),
             "every server to catch up",
         )
 
