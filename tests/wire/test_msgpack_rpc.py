@@ -1,13 +1,14 @@
 """Messages on a stream: captured headers, and any way in which the stream may be cut."""
 
 import tracemalloc
+from contextlib import suppress
 
 import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discovery.wire import msgpack_rpc
+from discovery.wire import go_msgpack, msgpack_rpc
 from discovery.wire.msgpack_rpc import Message, MessageParser
 from tests.wire import vectors as v
 
@@ -40,6 +41,33 @@ def test_captured_request_headers(header: bytes, seq: int, method: str) -> None:
 def test_captured_reply_headers(header: bytes, seq: int, method: str) -> None:
     assert msgpack_rpc.read_reply_header(header) == msgpack_rpc.ReplyHeader("", seq, method)
     assert msgpack_rpc.reply(seq, method, b"body") == header + b"body"
+
+
+@given(st.integers(0, (1 << 64) - 1), st.text(max_size=80))
+def test_headers_of_any_number_and_method_are_as_the_dialect_has_them(seq: int, method: str) -> None:
+    request, reply = msgpack_rpc.RequestHeader(seq, method), msgpack_rpc.ReplyHeader("", seq, method)
+    assert msgpack_rpc.request(seq, method, b"body") == go_msgpack.encode(request) + b"body"
+    assert msgpack_rpc.reply(seq, method, b"body") == go_msgpack.encode(reply) + b"body"
+    assert msgpack_rpc.read_request_header(go_msgpack.encode(request)) == request
+    assert msgpack_rpc.read_reply_header(go_msgpack.encode(reply)) == reply
+
+
+def test_headers_in_other_forms_are_read_too() -> None:
+    unsorted = msgpack.packb({"ServiceMethod": "KVS.Apply", "Seq": 5, "More": 1})
+    assert msgpack_rpc.read_request_header(unsorted) == msgpack_rpc.RequestHeader(5, "KVS.Apply")
+    wide = b"\x82\xa3Seq\xd3" + (5).to_bytes(8, "big") + b"\xadServiceMethod\xd9\x09KVS.Apply"
+    assert msgpack_rpc.read_request_header(wide) == msgpack_rpc.RequestHeader(5, "KVS.Apply")
+
+
+@given(
+    st.binary(max_size=40),
+    st.sampled_from([b"", b"\x82\xa3Seq", b"\x82\xa3Seq\x05\xadServiceMethod", b"\x83\xa5Error\xa0\xa3Seq\xcd"]),
+)
+def test_headers_that_are_none_are_errors_and_nothing_else(noise: bytes, start: bytes) -> None:
+    for read in (msgpack_rpc.read_request_header, msgpack_rpc.read_reply_header):
+        with suppress(go_msgpack.DecodeError):
+            header = read(start + noise)
+            assert isinstance(header.service_method, str)
 
 
 def test_an_error_comes_with_an_empty_body() -> None:

@@ -26,11 +26,11 @@ class FrameConnection(Connection):
         raise NotImplementedError
 
     def send_frames(self, frames: list[bytes]) -> None:
-        """Write frames in one piece."""
+        """Write frames, with one call of the system and, where the event loop can, without copying them together."""
         pieces: list[bytes] = []
         for frame in frames:
             pieces += (_LENGTH.pack(len(frame)), frame)
-        self.transport.write(b"".join(pieces))
+        self.transport.writelines(pieces)
 
     def data_received(self, data: bytes) -> None:
         frames: list[bytes] = []
@@ -49,7 +49,7 @@ class FrameConnection(Connection):
             if len(source) - start < length:
                 break
             position = start + length
-            frames.append(bytes(source[start:position]))
+            frames.append(data[start:position] if source is data else bytes(memoryview(source)[start:position]))
             self._limit = MAX_FRAME
         if source is data:
             self._partial += data[position:]

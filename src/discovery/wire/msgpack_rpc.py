@@ -3,11 +3,16 @@
     request: {"Seq": n, "ServiceMethod": "Service.Method"} body
     reply:   {"Error": "", "Seq": n, "ServiceMethod": the same} body
 
+Headers are written and read without a detour where they have the form that every known caller and server gives them; any
+other form is understood too.
+
 No length announces an object, so its end is found by walking over it without building anything; only a complete
 object is unpacked. A claimed length is therefore never believed before the bytes have arrived, and the bytes are
 bounded.
 """
 
+import struct
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import msgpack
@@ -47,23 +52,87 @@ class MalformedStream(ValueError):
     """The stream holds no MessagePack, or an object larger than allowed; it cannot be read any further."""
 
 
-read_request_header = go_msgpack.decoder(RequestHeader)
-read_reply_header = go_msgpack.decoder(ReplyHeader)
+_REQUEST: Final = b"\x82" + go_msgpack.encode("Seq")
+_REPLY: Final = b"\x83" + go_msgpack.encode("Error")
+_SUCCESS: Final = _REPLY + go_msgpack.encode("") + go_msgpack.encode("Seq")
+_METHOD: Final = go_msgpack.encode("ServiceMethod")
+_INTEGERS: Final = {
+    0xCC: struct.Struct(">xB"),
+    0xCD: struct.Struct(">xH"),
+    0xCE: struct.Struct(">xI"),
+    0xCF: struct.Struct(">xQ"),
+}
+
+_decode_request_header = go_msgpack.decoder(RequestHeader)
+_decode_reply_header = go_msgpack.decoder(ReplyHeader)
 
 
 def request(seq: int, service_method: str, body: bytes) -> bytes:
     """A call ready to be sent."""
-    return go_msgpack.encode(RequestHeader(seq, service_method)) + body
+    return b"".join((_REQUEST, _packed_number(seq), _packed_method(service_method), body))
 
 
 def reply(seq: int, service_method: str, body: bytes) -> bytes:
     """The reply to a call that succeeded."""
-    return go_msgpack.encode(ReplyHeader("", seq, service_method)) + body
+    return b"".join((_SUCCESS, _packed_number(seq), _packed_method(service_method), body))
 
 
 def error_reply(seq: int, service_method: str, text: str) -> bytes:
     """The reply to a call that failed; Go's callers read the text and an empty body."""
     return go_msgpack.encode(ReplyHeader(text, seq, service_method)) + EMPTY_BODY
+
+
+def read_request_header(data: bytes) -> RequestHeader:
+    """Raises `go_msgpack.DecodeError`."""
+    usual = _read_usual(data, _REQUEST)
+    return _decode_request_header(data) if usual is None else RequestHeader(*usual)
+
+
+def read_reply_header(data: bytes) -> ReplyHeader:
+    """Raises `go_msgpack.DecodeError`."""
+    usual = _read_usual(data, _SUCCESS)
+    return _decode_reply_header(data) if usual is None else ReplyHeader("", *usual)
+
+
+def _packed_number(number: int) -> bytes:
+    if number < 0x80:
+        return bytes((number,))
+    if number < 0x10000:
+        return b"\xcc" + bytes((number,)) if number < 0x100 else b"\xcd" + number.to_bytes(2, "big")
+    return b"\xce" + number.to_bytes(4, "big") if number < 1 << 32 else b"\xcf" + number.to_bytes(8, "big")
+
+
+@lru_cache(maxsize=512)
+def _packed_method(name: str) -> bytes:
+    return _METHOD + go_msgpack.encode(name)
+
+
+def _read_usual(data: bytes, start: bytes) -> tuple[int, str] | None:
+    """Number and method of a header that begins so and goes on as usual; None for any other."""
+    place = len(start)
+    if not data.startswith(start) or len(data) == place:
+        return None
+    first = data[place]
+    if first < 0x80:
+        number, end = first, place + 1
+    else:
+        form = _INTEGERS.get(first)
+        if form is None or len(data) < place + form.size:
+            return None
+        number, end = form.unpack_from(data, place)[0], place + form.size
+    name = _read_method(data[end:])
+    return None if name is None else (number, name)
+
+
+@lru_cache(maxsize=512)
+def _read_method(packed: bytes) -> str | None:
+    if not packed.startswith(_METHOD):
+        return None
+    try:
+        name = go_msgpack.unpack(packed[len(_METHOD) :])
+        return name.decode() if isinstance(name, bytes) else None
+    except (go_msgpack.DecodeError, UnicodeDecodeError):
+        return None
 
 
 def first_object_end(data: bytes | bytearray) -> int | None:
@@ -114,13 +183,14 @@ class MessageParser:
     def _cut(self, data: bytes, source: bytes | bytearray) -> tuple[list[Message], int]:
         messages: list[Message] = []
         start = self._consumed
-        for end in self._object_ends(data):
-            if self._header_end is None:
-                self._header_end = end
-                continue
-            header = bytes(source[start - self._consumed : self._header_end - self._consumed])
-            messages.append(Message(header, bytes(source[self._header_end - self._consumed : end - self._consumed])))
-            self._header_end, start = None, end
+        with memoryview(source) as view:
+            for end in self._object_ends(data):
+                if self._header_end is None:
+                    self._header_end = end
+                    continue
+                begin, middle = start - self._consumed, self._header_end - self._consumed
+                messages.append(Message(bytes(view[begin:middle]), bytes(view[middle : end - self._consumed])))
+                self._header_end, start = None, end
         return messages, start - self._consumed
 
     def _object_ends(self, data: bytes) -> list[int]:
