@@ -27,6 +27,7 @@ from discovery.model.requests import KeyringRequest, KeyringResponse
 from discovery.server.datacenters import WanPool
 from discovery.server.members import ALIVE, as_server, join_host_port, servers_of
 from discovery.server.server import Gossip, Server
+from discovery.state.store import StateStore
 from discovery.telemetry import Logs, Metrics
 from discovery.transport.membership import (
     Event,
@@ -39,6 +40,7 @@ from discovery.transport.membership import (
     Membership,
     MemberUpdated,
     NameConflict,
+    UnknownMember,
     UserEvent,
     UserEventTooLarge,
 )
@@ -185,6 +187,7 @@ class Agent:
                 fire=self._fire,
                 keyring=self._operate_keyrings,
                 wan=WanPool(members=lambda: self._wan_members(), coordinate_of=self._wan_coordinate_of),
+                force_leave=self._declare_left,
             ),
             metrics=self.metrics,
             tls=self._tls,
@@ -195,7 +198,21 @@ class Agent:
         replica = server.replica
         self.metrics.raft_leader_last_contact.read = replica.last_contact
         self.metrics.server_is_leader.read = lambda: float(replica.is_leader)
+        self._count_state(server.store)
         return server
+
+    def _count_state(self, store: StateStore) -> None:
+        metrics = self.metrics
+        metrics.state_nodes.read = lambda: store.usage().nodes
+        metrics.state_services.read = lambda: store.usage().services
+        metrics.state_service_instances.read = lambda: store.usage().instances
+        metrics.state_kv_entries.read = lambda: store.usage().keys
+        metrics.members_servers.read = lambda: len(self._alive(servers=True))
+        metrics.members_clients.read = lambda: len(self._alive(servers=False))
+
+    def _alive(self, *, servers: bool) -> list[Member]:
+        members = (member for member in self._members() if member.status == ALIVE)
+        return [member for member in members if (as_server(member) is not None) is servers]
 
     def _build_client(self) -> Client:
         options = self._options
@@ -372,6 +389,13 @@ class Agent:
         }
         counters[type(event)].inc()
         _log.info("gossip: %s: %s", _EVENT_NAMES[type(event)], event.member.name)  # type: ignore[union-attr]
+
+    def _declare_left(self, name: str) -> None:
+        """Autopilot has removed a failed server; its node shall leave the catalog too."""
+        try:
+            self._lan.force_leave(name)
+        except UnknownMember:
+            _log.debug("gossip has forgotten the removed server already: name=%s", name)
 
     def _member_changed(self, member: Member) -> None:
         if self._server is not None:

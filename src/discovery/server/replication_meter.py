@@ -26,6 +26,7 @@ class ReplicationMeter:
     def __init__(self, metrics: Metrics) -> None:
         self._appends = metrics.raft_replication_append_entries_rpc
         self._heartbeats = metrics.raft_replication_heartbeat
+        self._contact = metrics.raft_leader_contact
         self._entries = metrics.raft_replication_append_entries_logs
         self._followers: dict[str, _Sent] = {}
 
@@ -50,7 +51,10 @@ class ReplicationMeter:
             elif type(message) is HeartbeatReply:
                 rounds = self._of(message.sender).heartbeats
                 while rounds and rounds[0][0] <= message.sequence:
-                    self._heartbeats.observe(now - rounds.popleft()[1])
+                    took = now - rounds.popleft()[1]
+                    self._heartbeats.observe(took)
+                    # A lease counts from when the answered round was sent: so old is our newest contact.
+                    self._contact.observe(took)
 
     def _of(self, follower: str) -> _Sent:
         found = self._followers.get(follower)

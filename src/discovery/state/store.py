@@ -42,6 +42,16 @@ Result = None | bool | str | TxnResponse | RequestFailed
 _NOT_WATCHED: Final = ()
 
 
+class Usage(msgspec.Struct, frozen=True):
+    """How much there is of what operators watch growing."""
+
+    nodes: int
+    services: int
+    """Names."""
+    instances: int
+    keys: int
+
+
 class StateStore:
     def __init__(self) -> None:
         self.index = 0
@@ -130,6 +140,10 @@ class StateStore:
 
     def kv_keys(self, prefix: str, separator: str) -> Read[list[str]]:
         return self._world.kv.keys(prefix, separator)
+
+    def usage(self) -> Usage:
+        catalog = self._world.catalog
+        return Usage(len(catalog.nodes.rows), len(catalog.services.tags), len(catalog.services.rows), len(self._world.kv.rows))
 
     def has_tombstones(self, index: int) -> bool:
         """Whether `ReapTombstones(index)` would have anything to do."""
