@@ -4,7 +4,6 @@ Source: Consul documentation of events; the payload format is the one Consul age
 """
 
 import asyncio
-import re
 import uuid
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -15,6 +14,7 @@ import msgspec
 
 from discovery.model.agent import UserEvent
 from discovery.model.errors import RequestFailed
+from discovery.model.patterns import InvalidPattern, compile_pattern
 
 PREFIX: Final = "consul:event:"
 _KEPT: Final = 256
@@ -78,8 +78,8 @@ def new_event(event: UserEvent) -> UserEvent:
         raise RequestFailed("Cannot provide tag filter without service filter")
     for kind, expression in (("node", event.node_filter), ("service", event.service_filter), ("tag", event.tag_filter)):
         try:
-            re.compile(expression)
-        except re.error as error:
+            compile_pattern(expression)
+        except InvalidPattern as error:
             raise RequestFailed(f"Invalid {kind} filter: {error}") from None
     return msgspec.structs.replace(event, id=str(uuid.uuid4()), version=_VERSION)
 
@@ -115,7 +115,7 @@ def decode(data: bytes) -> UserEvent | None:
 
 def _matches(expression: str, candidates: Collection[str]) -> bool:
     try:
-        pattern = re.compile(expression)
-    except re.error:
+        pattern = compile_pattern(expression)
+    except InvalidPattern:
         return False
     return any(pattern.search(candidate) for candidate in candidates)

@@ -24,6 +24,7 @@ from .decoding import Decoder, Rules
 from .encoding import Reply, header
 from .errors import bad_request, text_reply
 from .filter import apply_filter
+from .filter_syntax import parse
 from .params import blocking_options, parse_bool, parse_wait
 
 _CHECK_SNAKE_CASE: Final = (
@@ -266,7 +267,11 @@ async def service_maintenance(call: Call) -> Reply:
 
 
 async def checks(call: Call) -> Reply:
+    """Without any check a filter's syntax counts, but not what it selects."""
     found = dict(call.api.services.checks())
+    expression = call.params.get("filter")
+    if expression and not found:
+        parse(expression)
     return call.json(_filtered(call, HealthCheck, found) if found else found)
 
 

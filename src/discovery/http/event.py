@@ -1,11 +1,11 @@
 """`/v1/event/`: user events, sent by gossip."""
 
 import asyncio
-import re
 from typing import Final
 
 from discovery.model.agent import UserEvent
 from discovery.model.errors import DiscoveryError, RequestFailed
+from discovery.model.patterns import InvalidPattern, compile_pattern
 
 from .agent import wait_seconds
 from .call import Call
@@ -36,9 +36,9 @@ async def fire(call: Call) -> Reply:
 
 def _check_pattern(kind: str, pattern: str) -> None:
     try:
-        re.compile(pattern)
-    except re.error as error:
-        raise RequestFailed(f"Invalid {kind} filter: error parsing regexp: {error}") from None
+        compile_pattern(pattern)
+    except InvalidPattern as error:
+        raise RequestFailed(f"Invalid {kind} filter: {error}") from None
 
 
 async def list_all(call: Call) -> Reply:

@@ -12,6 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from discovery.model.errors import RequestFailed
+from discovery.model.patterns import InvalidPattern, compile_pattern
 from discovery.model.records import PreparedQuery, QueryFailover, QueryService
 
 NAME_PREFIX_MATCH: Final = "name_prefix_match"
@@ -31,9 +32,9 @@ def check_template(query: PreparedQuery) -> None:
     if template.type != NAME_PREFIX_MATCH:
         raise RequestFailed(f"Bad Template.Type '{template.type}'")
     try:
-        re.compile(template.regexp)
-    except re.error as error:
-        raise RequestFailed(f"Bad Regexp '{template.regexp}': {error}") from None
+        compile_pattern(template.regexp)
+    except InvalidPattern as error:
+        raise RequestFailed(f"Bad Regexp: {error}") from None
     for text in _texts(msgspec.to_builtins(query.service)):
         for variable in _VARIABLE.findall(text):
             if variable and variable.strip() not in _NAMES and not _MATCH.fullmatch(variable.strip()):
@@ -59,7 +60,7 @@ def render(query: PreparedQuery, name: str, segment: str) -> PreparedQuery:
         "name.suffix": name[len(query.name) :],
         "agent.segment": segment,
     }
-    found = re.search(query.template.regexp, name) if query.template.regexp else None
+    found = compile_pattern(query.template.regexp).search(name) if query.template.regexp else None
     groups = (found.group(0), *found.groups("")) if found is not None else ()
 
     def value(variable: str) -> str:
