@@ -172,6 +172,24 @@ async def test_ipv6(pools: Pools) -> None:
     await a.until(lambda event: isinstance(event, UserEvent))
 
 
+@pytest.mark.parametrize(("advertised", "other"), [("127.0.24.61", "127.0.24.62"), ("::1", "::1")], ids=["IPv4", "IPv6"])
+async def test_bound_to_all_addresses_members_of_either_family_are_heard(pools: Pools, advertised: str, other: str) -> None:
+    try:
+        everywhere = await pools.start("everywhere", bind_address="::", advertise_address=advertised)
+        near = await pools.start("near", bind_address=other)
+    except OSError as error:
+        pytest.skip(f"no IPv6 loopback here: {error}")
+    assert await near.membership.join([everywhere.address]) == 1
+    near.membership.user_event("near", b"", False)
+    await everywhere.until(lambda event: isinstance(event, UserEvent) and event.name == "near")
+    await eventually(lambda: everywhere.membership.coordinate_of("near") is not None)
+    await eventually(lambda: near.membership.coordinate_of("everywhere") is not None)
+    with socket.socket(socket.AF_INET6 if ":" in other else socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.bind((other, 0))
+        udp.sendto(b"nonsense", (advertised, everywhere.membership.local_member().port))
+    await eventually(lambda: set(everywhere.membership.strangers()) == {other})
+
+
 async def test_a_restarted_agent_rejoins_those_it_knew_and_hears_no_old_events(pools: Pools, tmp_path: Path) -> None:
     snapshot = tmp_path / "serf" / "local.snapshot"
     port = free_port("127.0.0.1")

@@ -21,6 +21,10 @@ _RECEIVE_BUFFER: Final = 2 << 20
 _SMALLEST_BUFFER: Final = 64 << 10
 _BACKLOG: Final = 128
 _BIND_ATTEMPTS: Final = 20
+_ANY: Final = "::"
+"""Bound to, it stands for all addresses of both families."""
+_MAPPED: Final = "::ffff:"
+"""What an IPv4 address begins with on a socket of IPv6."""
 
 
 def bind(address: str, port: int) -> tuple[socket.socket, socket.socket]:
@@ -46,6 +50,8 @@ def _udp_socket(address: str, port: int) -> socket.socket:
     udp = socket.socket(_family(address), socket.SOCK_DGRAM)
     try:
         udp.setblocking(False)
+        if address == _ANY:
+            udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         udp.bind((address, port))
         _enlarge_receive_buffer(udp)
     except OSError:
@@ -66,9 +72,13 @@ def _enlarge_receive_buffer(udp: socket.socket) -> None:
 
 
 def _tcp_socket(address: str, port: int) -> socket.socket:
-    tcp = socket.create_server((address, port), family=_family(address), backlog=_BACKLOG)
+    tcp = socket.create_server((address, port), family=_family(address), backlog=_BACKLOG, dualstack_ipv6=address == _ANY)
     tcp.setblocking(False)
     return tcp
+
+
+def _unmapped(host: str) -> str:
+    return host.removeprefix(_MAPPED) if "." in host else host
 
 
 class Datagrams:
@@ -76,6 +86,7 @@ class Datagrams:
 
     def __init__(self, udp: socket.socket, metrics: Metrics) -> None:
         self._udp = udp
+        self._six = udp.family is socket.AF_INET6
         self._received = metrics.memberlist_udp_received
         self._sent = metrics.memberlist_udp_sent
         self.dropped = 0
@@ -95,12 +106,15 @@ class Datagrams:
                 log.debug("receiving gossip: %s", error)
                 continue
             self._received.inc(len(data))
-            yield data, (source[0], source[1])
+            yield data, (_unmapped(source[0]), source[1])
 
     def send(self, packet: Packet) -> bool:
         """Whether it may have left; false if the system knows no way to its destination."""
+        host, port = packet.destination
+        if self._six and ":" not in host:
+            host = _MAPPED + host
         try:
-            self._sent.inc(self._udp.sendto(packet.data, packet.destination))
+            self._sent.inc(self._udp.sendto(packet.data, (host, port)))
         except (BlockingIOError, InterruptedError):
             self.dropped += 1
         except OSError as error:
@@ -146,7 +160,7 @@ class ServedConnection(asyncio.Protocol):
         self._metrics.memberlist_tcp_accept.inc()
         self._connections.add(self)
         host, port = (transport.get_extra_info("peername") or ("unknown", 0))[:2]
-        self._served = self._serve((host, port))
+        self._served = self._serve((_unmapped(host), port))
         self._expiry = asyncio.get_running_loop().call_later(self._timeout, transport.abort)
 
     def data_received(self, data: bytes) -> None:
