@@ -4,7 +4,8 @@ A Go struct travels as a map from field name to value. The encoder on the other 
 byte slices alike in the old "raw" family (never `bin`), and writes a nil slice, map or pointer as nil. Its decoder is
 guided by the type it fills: a missing or nil field becomes the zero value, an unknown one is skipped, raw bytes become
 text or bytes as the field demands. Since the bytes alone do not tell text from bytes, decoding is compiled once for
-every type into a plan of small converters.
+every type into a plan of small converters. Types that hold no bytes are tried with msgspec's own decoder first, which is much
+faster and takes what it takes in the same sense; nil for a value, or text that is no Unicode, is left to the plan.
 """
 
 from collections.abc import Callable, Hashable
@@ -48,6 +49,22 @@ def decode(data: bytes, form: type[T]) -> T:
 @cache
 def decoder(form: Hashable) -> Callable[[bytes], Any]:
     """The compiled reader of a type; look it up once where the same type is read again and again."""
+    read = planned_decoder(form)
+    if _holds_bytes(inspect.type_info(form), set()):
+        return read
+    quick: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(cast(type, form), dec_hook=_typed)
+
+    def read_quickly(data: bytes) -> Any:
+        try:
+            return quick.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return read(data)
+
+    return read_quickly
+
+
+def planned_decoder(form: Hashable) -> Callable[[bytes], Any]:
+    """The reader of a type that needs no help."""
     info = inspect.type_info(form)
     convert, zero = _converter(info), _zero(info)
 
@@ -56,6 +73,23 @@ def decoder(form: Hashable) -> Callable[[bytes], Any]:
         return zero() if value is None else convert(value)
 
     return read
+
+
+def _typed(kind: type, value: Any) -> Any:
+    return value if kind is object else kind(value)
+
+
+def _holds_bytes(info: inspect.Type, seen: set[type]) -> bool:
+    """Whether the type has bytes somewhere; `seen` are the Structs looked at already."""
+    if isinstance(info, inspect.BytesType):
+        return True
+    if isinstance(info, inspect.StructType):
+        if info.cls in seen:
+            return False
+        seen.add(info.cls)
+        return any(_holds_bytes(field.type, seen) for field in info.fields)
+    parts = [getattr(info, name) for name in ("type", "item_type", "key_type", "value_type") if hasattr(info, name)]
+    return any(_holds_bytes(part, seen) for part in [*parts, *getattr(info, "types", ())])
 
 
 def unpack(data: bytes) -> Any:
