@@ -1,17 +1,22 @@
 """Our client against a real Consul server, where its program is at hand."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import pytest
 
+from discovery.transport.dialer import Dialer
 from discovery.transport.first_bytes import RPC
 from discovery.transport.rpc_client import ConnectionLost, RpcError, RpcPool
+from discovery.transport.tls import Tls, TlsOptions
 from discovery.wire import go_msgpack, msgpack_rpc
+from tests.transport.certificates import Authority
 from tests.transport.peers import find, needs
 from tests.transport.rpc_rig import RawConnection, pooling
 from tests.wire import vectors as v
@@ -29,22 +34,29 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def consul() -> AsyncIterator[str]:
-    """The server port of a development agent that has elected itself."""
+async def consul(*flags: str) -> AsyncIterator[str]:
+    """The server port of a development agent that elects itself."""
+    async with process_of_consul(*flags) as (address, _):
+        yield address
+
+
+@asynccontextmanager
+async def process_of_consul(*flags: str) -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
     ports = {name: free_port() for name in ("server", "serf-lan", "serf-wan")}
     assert CONSUL is not None
     process = await asyncio.create_subprocess_exec(
         CONSUL, "agent", "-dev", "-bind", HOST, "-client", HOST, "-http-port", "-1", "-dns-port", "-1", "-grpc-port", "-1",
-        "-node", "real", *(part for name, port in ports.items() for part in (f"-{name}-port", str(port))),
+        "-node", "real", *flags, *(part for name, port in ports.items() for part in (f"-{name}-port", str(port))),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         env={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")},
     )  # fmt: skip
     draining = asyncio.ensure_future(drain(process))
     try:
-        yield f"{HOST}:{ports['server']}"
+        yield f"{HOST}:{ports['server']}", process
     finally:
-        process.send_signal(signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            process.send_signal(signal.SIGKILL)
         await process.wait()
         await draining
 
@@ -111,3 +123,49 @@ async def test_calls_against_consul() -> None:
             connection.write(msgpack_rpc.request(5, "KVS.Zap", go_msgpack.encode(v.Empty())))
             header, _ = await connection.reply()
             assert header.error.startswith("rpc: can't find method KVS.Zap")
+
+
+async def test_calls_under_way_are_lost_with_consul_and_go_to_the_next_one_at_its_address() -> None:
+    async with process_of_consul() as (address, process), pooling() as pool:
+        await ready(pool, address)
+        blocking = v.KeyRequest(datacenter="dc1", key="none", min_query_index=10**9, max_query_time=60 * 10**9)
+        waiting = [asyncio.ensure_future(pool.call(address, "KVS.Get", blocking)) for _ in range(20)]
+        assert await pool.call(address, "Status.Leader", v.Empty()) == address
+        process.send_signal(signal.SIGKILL)
+        for call in waiting:
+            with pytest.raises(ConnectionLost) as lost:
+                await call
+            assert lost.value.sent
+        await process.wait()
+        with pytest.raises(ConnectionLost) as lost:
+            await pool.call(address, "Status.Leader", v.Empty())
+        assert not lost.value.sent
+
+
+async def test_calls_against_consul_over_tls(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    server, client = authority.issue("server", "server.dc1.consul"), authority.issue("client", "client.dc1.consul")
+    stranger = Authority(tmp_path, "stranger").issue("stranger", "server.dc1.consul")
+
+    def tls(cert_and_key: tuple[str, str] | None, datacenter: str = "dc1") -> Tls:
+        cert, key = cert_and_key or ("", "")
+        options = TlsOptions(
+            ca_file=authority.file, cert_file=cert, key_file=key, datacenter=datacenter,
+            verify_outgoing=True, verify_server_hostname=True,
+        )  # fmt: skip
+        return Tls(options)
+
+    settings = {
+        "ca_file": authority.file, "cert_file": server[0], "key_file": server[1],
+        "verify_incoming_rpc": True, "verify_outgoing": True, "verify_server_hostname": True,
+    }  # fmt: skip
+    file = tmp_path / "tls.json"
+    file.write_text(json.dumps(settings))
+    async with consul("-config-file", str(file)) as address:
+        async with pooling(dialer=Dialer(tls(client))) as pool:
+            await ready(pool, address)
+            assert await pool.call(address, "Status.Leader", v.Empty()) == address
+        for wrong in (Dialer(), Dialer(tls(None)), Dialer(tls(stranger)), Dialer(tls(client)).towards("dc2")):
+            async with pooling(dialer=wrong) as pool:
+                with pytest.raises(ConnectionLost):
+                    await pool.call(address, "Status.Leader", v.Empty(), timeout=10)
