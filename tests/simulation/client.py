@@ -33,7 +33,6 @@ class Client:
         world, rng = self._world, self._world.rng
         node = self._choose()
         if node is None or not world.clients_active:
-            self.idle = True
             world.after(0.1, self.begin)
             return
         self.idle = False
@@ -111,5 +110,6 @@ class Client:
         self._rest(0.1)
 
     def _rest(self, seconds: float) -> None:
+        self.idle = True
         self._turn += 1
         self._world.after(seconds, self.begin)
