@@ -241,6 +241,17 @@ class Cluster:
             "every server to catch up",
         )
 
+    async def quiet(self) -> Node:
+        """The leader, once it has written what it writes by itself: its settings and the servers."""
+        leader = await self.leader()
+        store = leader.server.store
+        await until(
+            lambda: store.autopilot_config().value and len(store.service_nodes("consul").value) == len(self.running()),
+            "the first reconciliation",
+        )
+        await self.settled()
+        return leader
+
     async def stop(self) -> None:
         for node in self.running():
             await node.stop(ALIVE)

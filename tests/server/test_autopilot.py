@@ -172,7 +172,7 @@ async def test_a_server_that_nobody_knows_any_more_is_removed(tmp_path: Path) ->
 
 async def test_health_and_state(tmp_path: Path) -> None:
     async with cluster(tmp_path, 3, autopilot=settings(cleanup_dead_servers=False), **QUICK) as made:
-        leader = await made.leader()
+        leader = await made.quiet()
         follower, failing = await made.followers()
         told = await health(follower)
         assert (told.healthy, told.failure_tolerance) == (True, 1)
@@ -245,7 +245,7 @@ async def test_removing_a_peer(tmp_path: Path, by: str) -> None:
     async with cluster(tmp_path, 3) as made:
         leader = await made.leader()
         victim, asked = await made.followers()
-        await until(lambda: len(leader.server.store.service_nodes("consul").value) == 3, "the first reconciliation")
+        await made.quiet()
         made.pool.members.pop(victim.name)
         made.pool.listeners.remove(victim.server)
         method = "Operator.RaftRemovePeerByID" if by == "id" else "Operator.RaftRemovePeerByAddress"

@@ -34,8 +34,7 @@ async def takes_note(made: Cluster, node: Node) -> None:
 
 async def test_a_leader_whose_disk_fails_acknowledges_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with cluster(tmp_path, 3) as made:
-        leader = await made.leader()
-        await until(lambda: len(leader.server.store.service_nodes("consul").value) == 3, "the first reconciliation")
+        leader = await made.quiet()
         await leader.put("before", b"1")
         break_disk(leader, monkeypatch)
         with pytest.raises(OutcomeUnknown, match="disk failed"):
@@ -53,9 +52,7 @@ async def test_a_leader_whose_disk_fails_acknowledges_nothing(tmp_path: Path, mo
 
 async def test_a_follower_whose_disk_fails_stops_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with cluster(tmp_path, 3) as made:
-        leader, broken = await made.leader(), (await made.followers())[0]
-        await until(lambda: len(leader.server.store.service_nodes("consul").value) == 3, "the first reconciliation")
-        await made.settled()
+        leader, broken = await made.quiet(), (await made.followers())[0]
         break_disk(broken, monkeypatch)
         acknowledged = leader.server.replica._raft.progress[broken.id].match
         await leader.put("a", b"1")
@@ -66,8 +63,7 @@ async def test_a_follower_whose_disk_fails_stops_and_the_others_go_on(tmp_path: 
 
 async def test_a_single_server_acknowledges_nothing_its_disk_has_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with cluster(tmp_path, 1) as made:
-        (only,) = made.nodes
-        await until(lambda: only.server.store.service_nodes("consul").value, "the first reconciliation")
+        only = await made.quiet()
         await only.put("before", b"1")
         break_disk(only, monkeypatch)
         with pytest.raises(OutcomeUnknown, match="disk failed"):

@@ -209,7 +209,7 @@ async def test_a_removed_server_does_not_disturb_the_others(tmp_path: Path) -> N
     async with cluster(tmp_path, 3) as made:
         leader = await made.leader()
         removed = (await made.followers())[0]
-        await until(lambda: len(leader.server.store.service_nodes("consul").value) == 3, "the first reconciliation")
+        await made.quiet()
         made.pool.members.pop(removed.name)
         made.pool.listeners.remove(removed.server)
         await leader.call("Operator.RaftRemovePeerByID", r.RaftRemovePeerRequest(id=removed.id))

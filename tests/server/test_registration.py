@@ -8,7 +8,7 @@ import pytest
 from discovery.model import requests as r
 from discovery.model.errors import DiscoveryError, NoLeader
 from discovery.model.records import HealthCheck, NodeService
-from tests.server.rig import Node, cluster, until
+from tests.server.rig import Node, cluster
 
 
 def registration(**changes: Any) -> r.RegisterRequest:
@@ -28,17 +28,9 @@ async def register(node: Node, request: r.RegisterRequest) -> None:
     assert await node.call("Catalog.Register", request) == r.Empty()
 
 
-async def quiet(node: Node) -> None:
-    """The leader's own registrations are over."""
-    size = len(node.cluster.running())
-    await until(lambda: len(node.server.store.service_nodes("consul").value) == size, "the reconciliation")
-    await node.cluster.settled()
-
-
 async def test_the_same_again_leaves_no_trace(tmp_path: Path) -> None:
     async with cluster(tmp_path, 3) as made:
-        leader = await made.leader()
-        await quiet(leader)
+        leader = await made.quiet()
         await register(leader, registration())
         before = (leader.server.replica.last_index, leader.server.store.index)
         watch = leader.server.store.watches.watch((("services",), ("nodes",), ("checks",)))
@@ -65,8 +57,7 @@ async def test_the_same_again_leaves_no_trace(tmp_path: Path) -> None:
 )
 async def test_any_difference_goes_through_the_log(tmp_path: Path, changes: dict[str, Any]) -> None:
     async with cluster(tmp_path, 1) as made:
-        (only,) = made.nodes
-        await quiet(only)
+        only = await made.quiet()
         await register(only, registration())
         before = only.server.store.index
         await register(only, registration(**changes))
@@ -88,8 +79,7 @@ async def test_what_is_refused_is_refused_again(tmp_path: Path) -> None:
 async def test_a_leader_cut_off_does_not_claim_it(tmp_path: Path) -> None:
     """Another one may have deregistered the service meanwhile."""
     async with cluster(tmp_path, 3, rpc_hold_time=0.3) as made:
-        old = await made.leader()
-        await quiet(old)
+        old = await made.quiet()
         await register(old, registration())
         with old.isolated():
             new = await made.leader(other_than=old)
