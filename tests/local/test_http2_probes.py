@@ -1,7 +1,6 @@
 """gRPC and HTTP/2 ping checks: against a real gRPC server, and against servers that do not behave."""
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +13,8 @@ import pytest
 
 from discovery.local.checks.grpc import GrpcProbe
 from discovery.local.checks.h2ping import H2PingProbe
+from discovery.local.checks.tls import AgentTls, TlsContexts
+from discovery.model.definitions import CheckSpec
 from tests.local.test_probes import TIMEOUT, closed_port, serving
 from tests.transport.certificates import Authority
 
@@ -78,13 +79,15 @@ async def test_over_tls(tmp_path: Path) -> None:
     certificate, key = map(Path, authority.issue("server", "server.test"))
     credentials = grpc.ssl_server_credentials([(key.read_bytes(), certificate.read_bytes())])
     async with grpc_server(credentials=credentials) as address:
-        trusting = ssl.create_default_context(cafile=authority.file)
+        trusting = TlsContexts(AgentTls(ca_file=authority.file)).context(CheckSpec(), http2=True)
         assert (await GrpcProbe(address, TIMEOUT, trusting, "server.test").run()).status == "passing"
         assert (await H2PingProbe(address, TIMEOUT, trusting, "server.test").run()).status == "passing"
-        wary = ssl.create_default_context()
+        wary = TlsContexts().context(CheckSpec(), http2=True)
         refused = await GrpcProbe(address, TIMEOUT, wary, "server.test").run()
         assert refused.status == "critical"
         assert "transport: Error while dialing tls: CERTIFICATE_VERIFY_FAILED" in refused.output
+        careless = TlsContexts().context(CheckSpec(tls_skip_verify=True), http2=True)
+        assert (await GrpcProbe(address, TIMEOUT, careless).run()).status == "passing"
 
 
 async def test_grpc_errors_are_told_in_consuls_words() -> None:

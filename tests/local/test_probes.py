@@ -19,8 +19,10 @@ from discovery.local.checks.os_service import OsServiceProbe
 from discovery.local.checks.result import Result
 from discovery.local.checks.script import ScriptProbe
 from discovery.local.checks.tcp import TcpProbe
+from discovery.local.checks.tls import AgentTls, TlsContexts
 from discovery.local.checks.udp import UdpProbe
 from discovery.model.definitions import CheckSpec
+from discovery.model.errors import RequestFailed
 from tests.transport.certificates import Authority
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -140,6 +142,39 @@ async def test_a_slow_server_is_critical_in_time() -> None:
         never.set()
     expected = f'Get "{url}": context deadline exceeded (Client.Timeout exceeded while awaiting headers)'
     assert result == ("critical", expected)
+
+
+async def test_https_with_the_agents_certificate(tmp_path: Path) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        return web.Response(text="there")
+
+    authority = Authority(tmp_path)
+    served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=authority.file)
+    served.load_cert_chain(*authority.issue("server", "server.test"))
+    served.verify_mode = ssl.CERT_REQUIRED
+    runner = web.AppRunner(_app(handler))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=served).start()
+    url = f"https://127.0.0.1:{runner.addresses[0][1]}/"
+    certificate, key = authority.issue("agent")
+    agent = AgentTls(ca_file=authority.file, cert_file=certificate, key_file=key)
+    try:
+        for tls, expected in ((agent, "passing"), (AgentTls(ca_file=authority.file), "critical"), (None, "critical")):
+            client, spec = HttpClient(), CheckSpec(http=url, tls_server_name="server.test")
+            result = await HttpProbe(spec, client, TIMEOUT, 100, TlsContexts(tls).context(spec)).run()
+            assert result.status == expected, result.output
+            await client.close()
+        assert result.output.startswith(f'Get "{url}": x509: ')
+    finally:
+        await runner.cleanup()
+
+
+def test_contexts_are_shared_and_bad_files_are_told(tmp_path: Path) -> None:
+    contexts = TlsContexts()
+    assert contexts.context(CheckSpec(tcp="a:1")) is contexts.context(CheckSpec(tcp="b:1"))
+    assert contexts.context(CheckSpec()) is not contexts.context(CheckSpec(tls_skip_verify=True))
+    with pytest.raises(RequestFailed, match="TLS files of the agent can't be used for checks"):
+        TlsContexts(AgentTls(ca_file=str(tmp_path / "none"))).context(CheckSpec())
 
 
 async def test_http_errors_are_told_in_consuls_words() -> None:

@@ -299,4 +299,6 @@ class Options(Section, frozen=True, kw_only=True):
     check_update_interval: Seconds = 300.0
     check_output_max_size: int = 4096
     discard_check_output: bool = False
+    enable_agent_tls_for_checks: bool = False
+    """Whether checks trust the agent's authorities and show its certificate."""
     disable_coordinates: bool = False

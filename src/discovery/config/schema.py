@@ -40,7 +40,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
 
 _NO_EFFECT_YET: Final[Mapping[Kind, str]] = {
     Kind.BOOL: """
-        auto_reload_config disable_remote_exec enable_agent_tls_for_checks enable_central_service_config
+        auto_reload_config disable_remote_exec enable_central_service_config
         tls_prefer_server_cipher_suites use_streaming_backend disable_kv_key_validation enable_xds_load_balancing
         rpc.enable_streaming auto_encrypt.allow_tls auto_encrypt.tls auto_config.enabled auto_config.authorization.enabled
         connect.enabled connect.enable_mesh_gateway_wan_federation connect.enable_serverless_plugin peering.enabled

@@ -12,6 +12,7 @@ from discovery.config.options import Options
 from discovery.dns.options import DnsOptions, SoaOptions
 from discovery.gossip.profile import LAN, LOCAL, WAN, Profile
 from discovery.http.options import HttpOptions, Listener
+from discovery.local.checks.tls import AgentTls
 from discovery.local.difference import Identity
 from discovery.local.settings import Settings as LocalSettings
 from discovery.model.definitions import CheckSpec, ServiceSpec
@@ -265,9 +266,14 @@ def local_settings(options: Options) -> LocalSettings:
         enable_local_script_checks=options.enable_local_script_checks,
         check_output_max_size=options.check_output_max_size,
         discard_check_output=options.discard_check_output,
+        check_tls=_check_tls(options) if options.enable_agent_tls_for_checks else None,
         sidecar_min_port=options.ports.sidecar_min_port,
         sidecar_max_port=options.ports.sidecar_max_port,
     )
+
+
+def _check_tls(options: Options) -> AgentTls:
+    return AgentTls(ca_file=options.ca_file, ca_path=options.ca_path, cert_file=options.cert_file, key_file=options.key_file)
 
 
 def service_specs(options: Options) -> list[ServiceSpec]:

@@ -28,6 +28,7 @@ from discovery.telemetry import fields
 from .checks.factory import Surroundings, make_runner
 from .checks.http import HttpClient
 from .checks.periodic import MIN_INTERVAL, Periodic
+from .checks.tls import TlsContexts
 from .checks.ttl import TtlCheck
 from .definitions import (
     FILE,
@@ -95,6 +96,7 @@ class Local:
         self._store = Store(data_dir)
         self._states = CheckStates(self._store, wall)
         self._http = HttpClient()
+        self._tls = TlsContexts(settings.check_tls)
         self._registry = Registry()
         self._drains = Drains(self._store.drains, self, wall)
         self._registered_at: dict[str, float] = {}
@@ -139,6 +141,7 @@ class Local:
     def reconfigure(self, settings: Settings) -> None:
         """New settings, for what is registered or reported from now on."""
         self._settings = settings
+        self._tls = TlsContexts(settings.check_tls)
 
     def on_change(self, changed: Callable[[Change], None]) -> None:
         """Have `changed` called whenever the catalog should say something else."""
@@ -307,6 +310,7 @@ class Local:
             delegate=self._delegate,
             rng=self._rng,
             http=self._http,
+            tls=self._tls,
             spawn=self._spawn,
         )
         return make_runner(spec, output, lambda status, output: self._publish(spec.check_id, status, output), surroundings)

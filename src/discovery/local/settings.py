@@ -2,6 +2,8 @@
 
 import msgspec
 
+from .checks.tls import AgentTls
+
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Holds until the next `Local.reconfigure`. Sizes are bytes."""
@@ -14,5 +16,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Script checks from files only."""
     check_output_max_size: int = 4096
     discard_check_output: bool = False
+    check_tls: AgentTls | None = None
+    """The certificates that checks use and trust; None: the system's authorities and no certificate."""
     sidecar_min_port: int = 21000
     sidecar_max_port: int = 21255

@@ -7,8 +7,6 @@ import socket
 import ssl as tls
 from typing import Final
 
-from discovery.model.definitions import CheckSpec
-
 _WORDS: Final = {errno.ETIMEDOUT: "connection timed out", errno.EHOSTUNREACH: "no route to host"}
 
 
@@ -75,12 +73,3 @@ async def connect(
     except OSError as error:
         raise DialError(dial_error(shown, error)) from None
     raise AssertionError(f"{address} resolved to no address")
-
-
-def tls_context(spec: CheckSpec) -> tls.SSLContext:
-    """How a check that speaks TLS looks at the other side's certificate."""
-    context = tls.create_default_context()
-    if spec.tls_skip_verify:
-        context.check_hostname = False
-        context.verify_mode = tls.CERT_NONE
-    return context

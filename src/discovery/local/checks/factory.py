@@ -14,7 +14,6 @@ from ..definitions import is_script, type_of
 from ..entries import Runner
 from .alias import Checks, LocalAlias, RemoteAlias
 from .damping import Damping
-from .dialing import tls_context
 from .docker import DockerProbe
 from .grpc import GrpcProbe
 from .h2ping import H2PingProbe
@@ -24,6 +23,7 @@ from .periodic import Periodic, Schedule
 from .result import Probe, Publish, Spawn
 from .script import ScriptProbe
 from .tcp import TcpProbe
+from .tls import TlsContexts
 from .ttl import TtlCheck
 from .udp import UdpProbe
 
@@ -41,6 +41,7 @@ class Surroundings(msgspec.Struct):
     delegate: Delegate
     rng: random.Random
     http: HttpClient
+    tls: TlsContexts
     spawn: Spawn
 
 
@@ -78,15 +79,18 @@ def _probe(kind: str, spec: CheckSpec, limit: int, around: Surroundings) -> Prob
     timeout, args = allowed.seconds, spec.args or spec.script_args or []
     match kind:
         case "http":
-            return HttpProbe(spec, around.http, timeout, limit)
+            # Plain HTTP may be redirected to HTTPS.
+            return HttpProbe(spec, around.http, timeout, limit, around.tls.context(spec))
         case "tcp":
-            return TcpProbe(spec.tcp, timeout, tls_context(spec) if spec.tcp_use_tls else None, spec.tls_server_name)
+            return TcpProbe(spec.tcp, timeout, around.tls.context(spec) if spec.tcp_use_tls else None, spec.tls_server_name)
         case "udp":
             return UdpProbe(spec.udp, timeout)
         case "grpc":
-            return GrpcProbe(spec.grpc, timeout, tls_context(spec) if spec.grpc_use_tls else None, spec.tls_server_name)
+            context = around.tls.context(spec, http2=True) if spec.grpc_use_tls else None
+            return GrpcProbe(spec.grpc, timeout, context, spec.tls_server_name)
         case "h2ping":
-            return H2PingProbe(spec.h2ping, timeout, tls_context(spec) if spec.h2ping_use_tls else None, spec.tls_server_name)
+            context = around.tls.context(spec, http2=True) if spec.h2ping_use_tls else None
+            return H2PingProbe(spec.h2ping, timeout, context, spec.tls_server_name)
         case "docker":
             return DockerProbe(spec.docker_container_id, args, timeout, limit)
         case "script":

@@ -41,8 +41,6 @@ class GrpcProbe:
         self._timeout = timeout
         self._context = context
         self._server_name = server_name
-        if context is not None:
-            context.set_alpn_protocols(["h2"])
 
     async def run(self) -> Result:
         try:

@@ -19,8 +19,6 @@ class H2PingProbe:
         self._timeout = timeout
         self._context = context
         self._server_name = server_name
-        if context is not None:
-            context.set_alpn_protocols(["h2"])
 
     async def run(self) -> Result:
         try:

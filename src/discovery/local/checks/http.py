@@ -10,7 +10,7 @@ from multidict import CIMultiDict
 
 from discovery.model.definitions import CheckSpec
 
-from .dialing import dial_error, tls_context
+from .dialing import dial_error
 from .result import Result, Tail, critical, passing, warning
 
 _HEADERS: Final = {
@@ -42,16 +42,18 @@ class HttpClient:
 
 
 class HttpProbe:
-    """`timeout` is in seconds, `limit` the bytes of the body that are kept."""
+    """`timeout` is in seconds, `limit` the bytes of the body that are kept, `context` is for HTTPS."""
 
-    def __init__(self, spec: CheckSpec, client: HttpClient, timeout: float, limit: int) -> None:
+    def __init__(
+        self, spec: CheckSpec, client: HttpClient, timeout: float, limit: int, context: tls.SSLContext | None = None
+    ) -> None:
         self._spec = spec
         self._client = client
         self._timeout = timeout
         self._limit = limit
         self._method = spec.method or "GET"
         self._headers = _headers(spec)
-        self._tls = tls_context(spec) if spec.http.lower().startswith("https:") else None
+        self._context = context
 
     async def run(self) -> Result:
         scheme = urlsplit(self._spec.http).scheme
@@ -73,7 +75,7 @@ class HttpProbe:
             headers=self._headers,
             data=self._spec.body or None,
             allow_redirects=not self._spec.disable_redirects,
-            ssl=self._tls if self._tls is not None else True,
+            ssl=self._context if self._context is not None else True,
             server_hostname=self._spec.tls_server_name or None,
             timeout=aiohttp.ClientTimeout(total=None),
         ) as response:
