@@ -1,11 +1,10 @@
 """The MessagePack dialect that Consul's RPC speaks, between bytes and msgspec Structs.
 
-A Go struct travels as a map from field name to value. The encoder on the other side sorts the names, writes text and
-byte slices alike in the old "raw" family (never `bin`), and writes a nil slice, map or pointer as nil. Its decoder is
-guided by the type it fills: a missing or nil field becomes the zero value, an unknown one is skipped, raw bytes become
-text or bytes as the field demands. Since the bytes alone do not tell text from bytes, decoding is compiled once for
-every type into a plan of small converters. Types that hold no bytes are tried with msgspec's own decoder first, which is much
-faster and takes what it takes in the same sense; nil for a value, or text that is no Unicode, is left to the plan.
+A Go struct travels as a map from field name to value, sorted by name, a nil slice, map or pointer as nil. Agents of Consul
+write text and byte slices alike in the old "raw" family, and read the newer families as well: text and bytes are written here as
+what they are. Go's decoder is guided by the type it fills, and so is this one: a missing or nil field becomes the zero value, an
+unknown one is skipped, raw bytes become text or bytes as the field demands. What our own agents write, msgspec reads by itself;
+what it does not take goes through a plan of small converters, compiled once for every type.
 """
 
 from collections.abc import Callable, Hashable
@@ -27,9 +26,8 @@ class DecodeError(ValueError):
 
 
 def encode(value: object) -> bytes:
-    """The bytes a Go agent would write for a Struct, or for a bare bool, number, text, list or map."""
-    plain = msgspec.to_builtins(value, builtin_types=(bytes,), order="sorted", enc_hook=_plain)
-    return cast(bytes, msgpack.packb(plain, use_bin_type=False))
+    """A Struct, or a bare bool, number, text, list or map, as agents of Consul read it."""
+    return _encoder.encode(value)
 
 
 def _plain(value: object) -> int | str:
@@ -41,6 +39,9 @@ def _plain(value: object) -> int | str:
     raise TypeError(f"no Go wire form for {type(value).__name__}")
 
 
+_encoder: Final = msgspec.msgpack.Encoder(enc_hook=_plain, order="sorted")
+
+
 def decode(data: bytes, form: type[T]) -> T:
     """Read one object as the given type. Raises `DecodeError`."""
     return cast(T, decoder(cast(Hashable, form))(data))
@@ -50,8 +51,6 @@ def decode(data: bytes, form: type[T]) -> T:
 def decoder(form: Hashable) -> Callable[[bytes], Any]:
     """The compiled reader of a type; look it up once where the same type is read again and again."""
     read = planned_decoder(form)
-    if _holds_bytes(inspect.type_info(form), set()):
-        return read
     quick: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(cast(type, form), dec_hook=_typed)
 
     def read_quickly(data: bytes) -> Any:
@@ -77,19 +76,6 @@ def planned_decoder(form: Hashable) -> Callable[[bytes], Any]:
 
 def _typed(kind: type, value: Any) -> Any:
     return value if kind is object else kind(value)
-
-
-def _holds_bytes(info: inspect.Type, seen: set[type]) -> bool:
-    """Whether the type has bytes somewhere; `seen` are the Structs looked at already."""
-    if isinstance(info, inspect.BytesType):
-        return True
-    if isinstance(info, inspect.StructType):
-        if info.cls in seen:
-            return False
-        seen.add(info.cls)
-        return any(_holds_bytes(field.type, seen) for field in info.fields)
-    parts = [getattr(info, name) for name in ("type", "item_type", "key_type", "value_type") if hasattr(info, name)]
-    return any(_holds_bytes(part, seen) for part in [*parts, *getattr(info, "types", ())])
 
 
 def unpack(data: bytes) -> Any:
