@@ -12,7 +12,7 @@ import hashlib
 import logging
 import random
 import time
-from collections.abc import Callable, Container, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,27 +30,15 @@ from .checks.http import HttpClient
 from .checks.periodic import MIN_INTERVAL, Periodic
 from .checks.tls import TlsContexts
 from .checks.ttl import TtlCheck
-from .definitions import (
-    FILE,
-    LOCAL,
-    REMOTE,
-    STATUSES,
-    check_checks,
-    check_scripts_allowed,
-    check_service,
-    check_standalone,
-    checks_of,
-    service_of,
-    standalone_check,
-    type_of,
-)
+from .definitions import FILE, LOCAL, REMOTE, STATUSES, check_scripts_allowed, service_of, type_of
 from .difference import canonical_service
 from .draining import Drains
 from .entries import Change, CheckEntry, Runner, ServiceEntry
 from .persist import SavedCheck, SavedService, Store
+from .preparing import Prepared, prepare, prepare_check, prepare_files
 from .registry import Registry
 from .settings import Settings
-from .sidecar import sidecar_id, sidecar_of
+from .sidecar import sidecar_id
 from .states import CheckStates
 
 _log = logging.getLogger(__name__)
@@ -60,18 +48,6 @@ REAP_INTERVAL: Final = 5.0
 MIN_REAP_AFTER: Final = 60.0
 _NO_REASON: Final = "Maintenance mode is enabled for this {}, but no reason was provided. This is a default message."
 _MAINTENANCE_TYPE: Final = "maintenance"
-
-
-class _Prepared(msgspec.Struct, frozen=True):
-    """A valid registration that only has to be carried out."""
-
-    spec: ServiceSpec
-    checks: list[CheckSpec]
-    sidecar: bool
-
-    @property
-    def service_id(self) -> str:
-        return self.spec.id or self.spec.name
 
 
 class Local:
@@ -182,7 +158,7 @@ class Local:
 
     def add_service(self, spec: ServiceSpec, *, replace_existing_checks: bool = False) -> None:
         """Register through the API. Raises `DiscoveryError`; if the definition is at fault, nothing has changed."""
-        prepared = self._prepare(spec, REMOTE)
+        prepared = prepare(spec, REMOTE, self._settings, self._registry.services)
         for one in prepared:
             self._register(one, REMOTE)
             self._registered_at[one.service_id] = self._wall()
@@ -191,27 +167,7 @@ class Local:
             for check_id in set(self._registry.check_ids_of(prepared[0].service_id)) - kept:
                 self.remove_check(check_id)
 
-    def _prepare(self, spec: ServiceSpec, source: str, promised: Iterable[int] = ()) -> list[_Prepared]:
-        """The service, and the sidecar it asks for, whose port is none of `promised`. Raises `DiscoveryError`."""
-        prepared = [_Prepared(spec, self._valid_checks(spec, source), False)]
-        if spec.connect is None or spec.connect.sidecar_service is None:
-            return prepared
-        present = self._registry.services.get(sidecar_id(prepared[0].service_id))
-        taken = {entry.service.port for entry in self._registry.services.values()} | set(promised)
-        port = present.service.port if present is not None and present.sidecar else 0
-        sidecar = sidecar_of(spec, spec.connect.sidecar_service, self._settings, taken, port)
-        return [*prepared, _Prepared(sidecar, self._valid_checks(sidecar, source), True)]
-
-    def _valid_checks(self, spec: ServiceSpec, source: str) -> list[CheckSpec]:
-        """The checks of a service that is valid, and so are they. Raises `DiscoveryError`."""
-        check_service(spec, source)
-        checks = checks_of(spec)
-        check_checks(checks, source)
-        for check in checks:
-            check_scripts_allowed(check, source, self._settings)
-        return checks
-
-    def _register(self, prepared: _Prepared, source: str) -> None:
+    def _register(self, prepared: Prepared, source: str) -> None:
         self._put_service(ServiceEntry(service_of(prepared.spec), prepared.spec.token, source, prepared.sidecar))
         for check in prepared.checks:
             self._put_check(check, source)
@@ -256,14 +212,7 @@ class Local:
 
     def add_check(self, spec: CheckSpec) -> None:
         """Register through the API. Raises `DiscoveryError`; if the definition is at fault, nothing has changed."""
-        self._put_check(self._valid_check(spec, REMOTE, self._registry.services), REMOTE)
-
-    def _valid_check(self, spec: CheckSpec, source: str, services: Container[str]) -> CheckSpec:
-        check_standalone(spec, source)
-        if spec.service_id and spec.service_id not in services:
-            raise RequestFailed(f'ServiceID "{spec.service_id}" does not exist')
-        check_scripts_allowed(spec, source, self._settings)
-        return standalone_check(spec)
+        self._put_check(prepare_check(spec, REMOTE, self._settings, self._registry.services), REMOTE)
 
     def _put_check(self, spec: CheckSpec, source: str, *, restored: bool = False) -> None:
         before = self._registry.checks.get(spec.check_id)
@@ -426,37 +375,19 @@ class Local:
 
         Raises `DiscoveryError` for a bad definition, and then nothing has changed. Of two with the same id the last counts.
         """
-        prepared: dict[str, _Prepared] = {}
-        ports: set[int] = set()
-        for spec in services:
-            found = self._prepare_from_file(spec, ports)
-            ports.update(one.spec.port for one in found)
-            prepared.update((one.service_id, one) for one in found)
-        known = prepared.keys() | {key for key, entry in self._registry.services.items() if entry.source != FILE}
-        standalone = [self._check_from_file(check, known) for check in checks]
-        wanted = {check.check_id for one in prepared.values() for check in one.checks} | {c.check_id for c in standalone}
+        wanted = prepare_files(services, checks, self._settings, self._registry.services)
         for service_id in [key for key, entry in self._registry.services.items() if entry.source == FILE]:
-            if service_id not in prepared and service_id in self._registry.services:
+            # A sidecar goes with its service.
+            if service_id not in wanted.services and service_id in self._registry.services:
                 self.remove_service(service_id)
+        check_ids = wanted.check_ids()
         for check_id in [key for key, entry in self._registry.checks.items() if entry.source == FILE]:
-            if check_id not in wanted:
+            if check_id not in check_ids:
                 self.remove_check(check_id)
-        for one in prepared.values():
+        for one in wanted.services.values():
             self._register(one, FILE)
-        for check in standalone:
+        for check in wanted.checks:
             self._put_check(check, FILE)
-
-    def _prepare_from_file(self, spec: ServiceSpec, promised: Iterable[int]) -> list[_Prepared]:
-        try:
-            return self._prepare(spec, FILE, promised)
-        except DiscoveryError as error:
-            raise RequestFailed(f'Failed to register service "{spec.name}": {error.text}') from None
-
-    def _check_from_file(self, spec: CheckSpec, services: Container[str]) -> CheckSpec:
-        try:
-            return self._valid_check(spec, FILE, services)
-        except DiscoveryError as error:
-            raise RequestFailed(f"Failed to register check '{spec.name}': {error.text}") from None
 
     # --- what was persisted ------------------------------------------------------------------------------------------
 
