@@ -8,6 +8,8 @@ from typing import Final
 
 _UNITS: Final = {"ns": 1, "us": 10**3, "µs": 10**3, "μs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 _PART: Final = re.compile(r"(\d+\.?\d*|\.\d+)([^\d.]*)")
+_LOWEST: Final = -(2**63)
+_HIGHEST: Final = 2**63 - 1
 _WHOLE: Final = re.compile(r"(?:(?:\d+\.?\d*|\.\d+)[^\d.]*)+")
 
 
@@ -36,6 +38,8 @@ class Duration(int):
             if unit not in _UNITS:
                 raise InvalidDuration(f'time: unknown unit "{unit}" in duration "{text}"')
             total += _scaled(number, _UNITS[unit])
+        if not _LOWEST <= sign * total <= _HIGHEST:
+            raise InvalidDuration(f'time: invalid duration "{text}"')
         return cls(sign * total)
 
     @classmethod
