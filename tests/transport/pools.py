@@ -25,7 +25,7 @@ from discovery.transport.membership import (
     UserEvent,
 )
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 async def eventually(condition: Callable[[], bool]) -> None:

@@ -78,7 +78,7 @@ class RealConsul:
             return json.loads(text) if text else None
 
     async def until(self, path: str, accept: Callable[[Any], Any]) -> Any:
-        async with asyncio.timeout(2 * PATIENCE):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 with suppress(aiohttp.ClientError):
                     answer = await self.ask(path)

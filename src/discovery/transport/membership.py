@@ -319,8 +319,12 @@ class Membership:
         return self._running().stats()
 
     def counters(self) -> dict[str, int]:
-        """What went wrong, by kind: bad packets, bad streams, bad exchanges, refused nodes, failed probes, stalls and so on."""
-        return dict(self._running().swim.counters)
+        """What went wrong, by kind: bad packets, bad streams, bad exchanges, refused nodes, failed probes, stalls and so on.
+
+        Packets are dropped when the system takes no more, or knows no way to their destination.
+        """
+        dropped = self._datagrams.dropped if self._datagrams is not None else 0
+        return {**self._running().swim.counters, "dropped packets": dropped}
 
     def strangers(self) -> dict[str, str]:
         """Who spoke to us within the last minute and was not understood or taken in: IP address -> why."""
