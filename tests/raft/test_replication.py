@@ -107,6 +107,10 @@ def test_figure_8_an_old_entry_on_a_majority_is_not_safe() -> None:
     cluster.heal()
     cluster.on_message = lambda message: True
     cluster.crash("s1")
+    cluster.forget_leader()
+    cluster.expire("s5")
+    cluster.settle()
+    assert cluster["s5"].term == 4
     cluster.elect("s5")
     cluster.restart("s1")
     cluster.pass_time(2)
