@@ -22,7 +22,7 @@ from .sessions import SessionTimers
 RECONCILE_INTERVAL: Final = 60.0
 TOMBSTONE_TTL: Final = 15 * 60.0
 TOMBSTONE_GRANULARITY: Final = 30.0
-SESSION_PAUSE: Final = 0.05
+SESSION_PAUSE: Final = 0.2
 """Seconds for which changes of sessions are gathered before timers are set."""
 RETRY_PAUSE: Final = 1.0
 

@@ -5,6 +5,7 @@ members that left or were reaped are deregistered; servers also get the service 
 first without a vote (`autopilot` gives it). Nodes without `serfHealth` are none of ours.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable
@@ -14,7 +15,6 @@ from discovery.model import commands as c
 from discovery.model import requests as r
 from discovery.model.errors import DiscoveryError, NoLeader, OutcomeUnknown
 from discovery.model.records import (
-    ANY,
     CONSUL_SERVICE,
     CRITICAL,
     DEFAULT_WEIGHTS,
@@ -32,6 +32,7 @@ from discovery.telemetry import Metrics
 from .members import ALIVE, FAILED, LEFT, Member, ServerMember, as_server
 from .replica import Replica
 
+_BATCH: Final = 50
 _ALIVE_OUTPUT: Final = "Agent alive and reachable"
 _DEAD_OUTPUT: Final = "Agent not live or unreachable"
 
@@ -60,13 +61,17 @@ class Reconciler:
         """Every member, and the nodes that gossip forgot while nobody led."""
         started = time.monotonic()
         known = list(self._members())
-        for member in known:
+        for number, member in enumerate(known):
             await self.one(member)
+            if number % _BATCH == 0:
+                # Most are as they should be, and nothing was waited for: let others have their turn.
+                await asyncio.sleep(0)
         names = {member.name.lower() for member in known}
-        for check in self._store.checks_in_state(ANY, None).value:
-            if check.check_id == SERF_CHECK_ID and check.node.lower() not in names:
-                self._log.info("deregistering a node that gossip does not know: node=%s", check.node)
-                await self._guarded(check.node, self._deregister_node(check.node))
+        strangers = [node.node for node in self._store.nodes().value if node.node.lower() not in names]
+        for name in strangers:
+            if self._serf_status(name) is not None:
+                self._log.info("deregistering a node that gossip does not know: node=%s", name)
+                await self._guarded(name, self._deregister_node(name))
         self._metrics.leader_reconcile.observe(time.monotonic() - started)
 
     async def some(self, names: Collection[str]) -> None:

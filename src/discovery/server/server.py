@@ -344,7 +344,7 @@ class Server:
 
     def member_changed(self, member: Member) -> None:
         self._addresses.heard_of([member])
-        self.consider_bootstrap()
+        self._consider_bootstrap()
         if self.replica.leader_ready:
             self.duties.member_changed(member)
 
@@ -359,6 +359,9 @@ class Server:
     def consider_bootstrap(self) -> None:
         """Look at the members of the gossip pool, and form the cluster if its time has come."""
         self._addresses.heard_of(self._gossip.members())
+        self._consider_bootstrap()
+
+    def _consider_bootstrap(self) -> None:
         if self.replica.is_virgin and self._options.bootstrap_expect:
             task = asyncio.get_running_loop().create_task(self._bootstrap.consider())
             self._forming.add(task)
@@ -367,7 +370,7 @@ class Server:
     async def _keep_forming(self) -> None:
         """Look again from time to time: a server that did not answer may answer now."""
         while self.replica.is_virgin:
-            self.consider_bootstrap()
+            self._consider_bootstrap()
             await asyncio.sleep(0.5)
 
     async def _ask_to_begin(self, address: str, servers: Sequence[str]) -> r.BootstrapReply:
