@@ -280,6 +280,7 @@ class Server:
     async def start(self) -> None:
         """Open the server port and take part. Raises OSError if the port is taken."""
         await self._listener.start(self._options.bind_address, self._options.port)
+        self._addresses.heard_of(self._gossip.members())
         self.replica.start()
         self._snapshotting.start()
         self._tasks = [asyncio.create_task(self._operator.flush_coordinates()), asyncio.create_task(self._keep_forming())]
@@ -370,7 +371,7 @@ class Server:
     async def _keep_forming(self) -> None:
         """Look again from time to time: a server that did not answer may answer now."""
         while self.replica.is_virgin:
-            self._consider_bootstrap()
+            self.consider_bootstrap()
             await asyncio.sleep(0.5)
 
     async def _ask_to_begin(self, address: str, servers: Sequence[str]) -> r.BootstrapReply:
