@@ -133,9 +133,7 @@ async def monitor(call: Call) -> StreamResponse:
         name = logging.getLevelName(parse_level(level))
     except ValueError:
         raise bad_request(f"Unknown log level: {level}") from None
-    response = StreamResponse()
-    response.enable_chunked_encoding()
-    await response.prepare(call.request)
+    response = await call.stream("", {})
     async for line in call.api.agent.log_lines(name, as_json="logjson" in call.params):
         await response.write(line.rstrip("\n").encode("utf-8", "replace") + b"\n")
     return response

@@ -1,9 +1,10 @@
 """One request in hand: what handlers need of it, each part worked out when asked for."""
 
+from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
 from aiohttp import StreamReader
-from aiohttp.web import BaseRequest
+from aiohttp.web import BaseRequest, StreamResponse
 
 from discovery.model.agent import AgentControl, LocalServices
 from discovery.model.delegate import Delegate, Watch
@@ -47,9 +48,9 @@ class Api:
 
 
 class Call:
-    """`rest` is what follows the route's path; `path` is decoded and clean."""
+    """`rest` is what follows the route's path; `path` is decoded and clean. `streaming`: the answer has begun already."""
 
-    __slots__ = ("api", "method", "params", "path", "request", "rest")
+    __slots__ = ("api", "method", "params", "path", "request", "rest", "streaming")
 
     def __init__(self, api: Api, request: BaseRequest, path: str, rest: str, query: str) -> None:
         self.api = api
@@ -57,6 +58,7 @@ class Call:
         self.method = request.method
         self.path = path
         self.rest = rest
+        self.streaming = False
         self.params = Params(query) if query else NO_PARAMS
 
     # --- what is asked -----------------------------------------------------------------------------------------------
@@ -171,6 +173,15 @@ class Call:
         """A read's answer with the headers that say how fresh it is."""
         headers = meta_headers(meta, consistency=consistency) + extra
         return Reply(200, to_json(value, pretty=self.pretty), JSON, headers, watch)
+
+    async def stream(self, content_type: str, headers: Mapping[str, str]) -> StreamResponse:
+        """The beginning of an answer without an end."""
+        configured = self.api.options.response_headers
+        response = StreamResponse(headers={**configured, **headers, **({"Content-Type": content_type} if content_type else {})})
+        response.enable_chunked_encoding()
+        self.streaming = True
+        await response.prepare(self.request)
+        return response
 
     def boolean(self, value: bool) -> Reply:
         if "pretty" in self.params:

@@ -167,10 +167,13 @@ class Connection(RequestHandler):
     def handle_error(
         self, request: BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> StreamResponse:
-        """What is no HTTP is the client's mistake, and worth a line, not a traceback."""
-        if status >= 500:
+        """What is no HTTP is the client's mistake, and worth a line, not a traceback; a client may go away at any time."""
+        if isinstance(exc, ConnectionError):
+            _log.debug("connection of %s ended: %s", request.remote, exc)
+        elif status >= 500:
             return super().handle_error(request, status, exc, message)
-        _log.info("bad request from %s: %s", request.remote, exc)
+        else:
+            _log.info("bad request from %s: %s", request.remote, exc)
         response = Response(status=status, text=message or "Bad Request")
         response.force_close()
         return response

@@ -211,9 +211,11 @@ class HttpServer:
         sample = self._meter.sample(request.method, route.path)
         started = time.perf_counter()
         reply = await self._run(route, request, path, rest, query)
+        if isinstance(reply, StreamResponse):
+            return reply
         sample.observe(time.perf_counter() - started)
         self._meter.count_catalog(route.path, reply.status)
-        if isinstance(reply, Reply) and reply.watch is not None:
+        if reply.watch is not None:
             reply.sample = sample
         return reply
 
@@ -225,15 +227,24 @@ class HttpServer:
             return Reply(extra=allow) if method == "OPTIONS" else text_reply(405, f"method {method} not allowed", extra=allow)
         try:
             call = Call(self._api, request, path, rest, query)
+        except DiscoveryError as error:
+            return error_reply(error, with_meta=False)
+        try:
             if route.namespaced:
                 call.refuse_namespace()
             return await handler(call)
-        except DiscoveryError as error:
-            return error_reply(error, with_meta=route.meta_on_error and method == "GET")
         except ConnectionError:
             raise
+        except DiscoveryError as error:
+            reply = error_reply(error, with_meta=route.meta_on_error and method == "GET")
         except Exception as error:
-            return unexpected_reply(error, method, path)
+            reply = unexpected_reply(error, method, path)
+        if call.streaming:
+            # Half an answer can't be taken back; the client learns that it is not whole by the end of the connection.
+            if request.transport is not None:
+                request.transport.close()
+            raise ConnectionAbortedError(f"{path} failed after its answer had begun")
+        return reply
 
     def _refusal(self, request: BaseRequest, path: str) -> Reply | None:
         if self._blocked and path.startswith(self._blocked):

@@ -89,6 +89,12 @@ class RestoreChunk(msgspec.Struct, array_like=True, tag=12, frozen=True):
     last: bool = False
 
 
+class RegisterMany(msgspec.Struct, array_like=True, tag=13, frozen=True):
+    """Registrations that happen together or not at all."""
+
+    requests: list[RegisterRequest]
+
+
 Command = (
     KV
     | Register
@@ -102,6 +108,7 @@ Command = (
     | AutopilotChange
     | ReapTombstones
     | RestoreChunk
+    | RegisterMany
 )
 
 

@@ -72,6 +72,11 @@ class Empty(Record, frozen=True, kw_only=True):
     """A request or reply without fields."""
 
 
+class TxnError(Record, frozen=True):
+    op_index: int = always(int)
+    what: str = always(str)
+
+
 # --- catalog -------------------------------------------------------------------------------------------------------
 
 
@@ -145,6 +150,54 @@ class NodeInfo(Record, frozen=True):
     meta: dict[str, str] | None = always(nothing)
     services: list[NodeService] | None = always(nothing)
     checks: list[HealthCheck] | None = always(nothing)
+
+
+class RegisterManyRequest(Request, frozen=True, kw_only=True):
+    """Registrations that happen together or not at all. Not a method of Consul's."""
+
+    registrations: list[RegisterRequest] = always(new_list)
+
+
+class RegisterManyResponse(Record, frozen=True, kw_only=True):
+    """`changed` counts the registrations that were new or different; with errors nothing was registered."""
+
+    changed: int = always(int)
+    errors: list[TxnError] | None = always(nothing)
+
+
+class ChangesRequest(QueryOptions, frozen=True, kw_only=True):
+    """What changed after `min_query_index`; of these `kinds` (all for none). Not a method of Consul's.
+
+    Without an index the answer is where to begin. Keys are wanted below `key_prefix`, services and checks of the node and
+    the service that are named.
+    """
+
+    kinds: list[str] = always(new_list)
+    key_prefix: str = always(str)
+    node: str = always(str)
+    service: str = always(str)
+
+
+class Change(Record, frozen=True, kw_only=True):
+    """Something changed at `index`: a key, a node, a service or a check, with what it is now, or `deleted`."""
+
+    index: int
+    kind: str
+    key: str = ""
+    node_name: str = ""
+    id: str = ""
+    deleted: bool = False
+    kv: DirEntry | None = None
+    node: Node | None = None
+    service: NodeService | None = None
+    check: HealthCheck | None = None
+
+
+class ChangesReply(QueryMeta, frozen=True, kw_only=True):
+    """`index` is where to go on. Not `complete`: the changes after the asked index are no longer all known."""
+
+    changes: list[Change] = always(new_list)
+    complete: bool = always(bool)
 
 
 class IndexedNodes(QueryMeta, frozen=True, kw_only=True):
@@ -265,11 +318,6 @@ class TxnRequest(Request, frozen=True, kw_only=True):
 
 class TxnReadRequest(QueryOptions, frozen=True, kw_only=True):
     ops: list[TxnOp] = always(new_list)
-
-
-class TxnError(Record, frozen=True):
-    op_index: int = always(int)
-    what: str = always(str)
 
 
 class TxnResult(Record, frozen=True):

@@ -103,6 +103,7 @@ class Endpoints:
             "Catalog.ServiceNodes": (metrics.catalog_service_query, metrics.catalog_service_not_found),
             "Health.ServiceNodes": (metrics.health_service_query, metrics.health_service_not_found),
         }
+        self._policy = policy
         self._delays = LockDelays(store)
         self._special: dict[str, Callable[[Any], Awaitable[Any]]] = {}
         self._stale: set[str] = set()
@@ -132,6 +133,8 @@ class Endpoints:
             self._stale.add(method)
 
     def _add_own_endpoints(self) -> None:
+        self.serve("Internal.Changes", self._changes, stale=True)
+        self.serve("Catalog.RegisterMany", self._register_many)
         self.serve("PreparedQuery.Get", self._query_get, stale=True)
         self.serve("PreparedQuery.Execute", self._query_execute, stale=True)
         self.serve("PreparedQuery.Explain", self._query_explain, stale=True)
@@ -297,6 +300,10 @@ class Endpoints:
     async def _blocking_read(self, request: r.QueryOptions, question: Callable[[], Read[Any]]) -> Read[Any]:
         return await self._blocking.run(question, request.min_query_index, request.max_query_time / 1e9)
 
+    async def _changes(self, request: r.ChangesRequest) -> Any:
+        found = (await self._blocking_read(request, lambda: self._store.changes(request))).value
+        return self._meta(r.ChangesReply, request, found.index or 1, changes=found.changes, complete=found.complete)
+
     async def _query_get(self, request: r.PreparedQuerySpecificRequest) -> r.IndexedPreparedQueries:
         require_uuid(request.query_id, "prepared query")
         read = await self._blocking_read(request, lambda: self._store.query_get(request.query_id))
@@ -378,6 +385,44 @@ class Endpoints:
         if isinstance(result, DiscoveryError):
             raise result
         return r.Empty() if METHODS[method].reply_type is r.Empty else result
+
+    async def _register_many(self, request: r.RegisterManyRequest) -> r.RegisterManyResponse:
+        """One command for all that is not registered as it stands; with an error in any of them for none."""
+        commands, errors = [], []
+        for number, registration in enumerate(request.registrations):
+            try:
+                commands.append(self._policy.register(registration))
+            except RequestFailed as refusal:
+                errors.append(r.TxnError(op_index=number, what=refusal.text))
+        if errors:
+            return r.RegisterManyResponse(errors=errors)
+        if not self._replica.lease_valid():
+            await self._replica.read_barrier()
+        places = self._unregistered([command.request for command in commands])
+        if not places:
+            return r.RegisterManyResponse()
+        result = await self._replica.propose(c.RegisterMany([commands[place].request for place in places]))
+        if isinstance(result, DiscoveryError):
+            raise result
+        assert isinstance(result, r.RegisterManyResponse)
+        told = [msgspec.structs.replace(error, op_index=places[error.op_index]) for error in result.errors or ()]
+        return r.RegisterManyResponse(changed=result.changed, errors=told or None)
+
+    def _unregistered(self, requests: list[r.RegisterRequest]) -> list[int]:
+        """Which of `requests` would change something, or come after one that changes their node.
+
+        With an id a registration may rename a node, and thus change two.
+        """
+        places: list[int] = []
+        changed: set[str] = set()
+        anything = False
+        for place, request in enumerate(requests):
+            node = request.node.lower()
+            if anything or node in changed or not self._store.is_registered(request):
+                places.append(place)
+                changed.add(node)
+                anything = anything or bool(request.id)
+        return places
 
     async def _is_registered(self, request: r.RegisterRequest) -> bool:
         """Agents register again and again what they have; what changes nothing need not go through the log.

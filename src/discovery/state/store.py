@@ -26,10 +26,21 @@ from discovery.model.records import (
     ServiceNode,
     Session,
 )
-from discovery.model.requests import NodeInfo, NodeServiceList, NodeServices, RegisterRequest, TxnOp, TxnResponse
+from discovery.model.requests import (
+    ChangesRequest,
+    NodeInfo,
+    NodeServiceList,
+    NodeServices,
+    RegisterManyResponse,
+    RegisterRequest,
+    TxnError,
+    TxnOp,
+    TxnResponse,
+)
 
 from .catalog_reads import MetaFilters
 from .chains import Entry
+from .feed import ChangesFound, Feed, describe, topics_of
 from .intentions import Service
 from .snapshot import InvalidSnapshot, RestoreRow, Snapshot
 from .tables import Changes
@@ -37,7 +48,7 @@ from .txn import Txn
 from .watches import Watches
 from .world import Loading, World
 
-Result = None | bool | str | TxnResponse | RequestFailed
+Result = None | bool | str | TxnResponse | RegisterManyResponse | RequestFailed
 
 _NOT_WATCHED: Final = ()
 
@@ -58,6 +69,7 @@ class StateStore:
         """State index: how many commands were applied."""
         self.watches = Watches()
         self._changes = Changes()
+        self._feed = Feed(0)
         self._restore: _Restore | None = None
         self._use(World(self._changes))
 
@@ -66,6 +78,7 @@ class StateStore:
         self._apply_kv = world.kv.apply
         self._handlers: Mapping[type, Callable[[Any], Result]] = {
             c.Register: lambda command: world.catalog.register(command.request),
+            c.RegisterMany: self._apply_register_many,
             c.Deregister: lambda command: world.catalog.deregister(command.request),
             c.SessionChange: lambda command: world.sessions.apply(command.request, world.catalog),
             c.Txn: self._apply_txn,
@@ -86,6 +99,7 @@ class StateStore:
         results: list[Result] = []
         for command in commands:
             self.index += 1
+            known = len(changes.keys)
             try:
                 if type(command) is c.KV:
                     changes.index, changes.recording = self.index, False
@@ -93,10 +107,13 @@ class StateStore:
                 else:
                     changes.begin(self.index)
                     results.append(self._handlers[type(command)](command))
+                    self._feed.note_rows(self.index, changes.journal, self._world.catalog)
             except RequestFailed as refusal:
                 if changes.recording:
                     changes.undo()
                 results.append(refusal)
+            if len(changes.keys) > known:
+                self._feed.note_keys(self.index, changes.keys[known:])
         self._wake()
         return results
 
@@ -113,8 +130,35 @@ class StateStore:
             self._changes.undo()
         return response
 
+    def _apply_register_many(self, command: c.RegisterMany) -> RegisterManyResponse:
+        """Every registration is tried, so that the caller learns of all that fail; if any does, none happens."""
+        errors: list[TxnError] = []
+        for number, request in enumerate(command.requests):
+            try:
+                self._world.catalog.register(request)
+            except RequestFailed as refusal:
+                errors.append(TxnError(op_index=number, what=refusal.text))
+        if errors:
+            self._changes.undo()
+            return RegisterManyResponse(errors=errors)
+        return RegisterManyResponse(changed=len(command.requests))
+
+    def changes(self, request: ChangesRequest) -> Read[ChangesFound]:
+        """The changes after the request's index. A caller who missed some is answered at once, as if there were news."""
+        begun = request.min_query_index
+        if begun > self.index:
+            return Read(begun + 1, ChangesFound([], self.index, complete=False), _NOT_WATCHED)
+        found, complete = self._feed.after(begun, request) if begun else ([], True)
+        if not complete and not found:
+            return Read(begun + 1, ChangesFound([], self.index, complete=False), _NOT_WATCHED)
+        index = found[-1][0] if found else begun or self.index
+        changes = [describe(changed, thing, self._world.kv, self._world.catalog) for changed, thing in found]
+        return Read(index, ChangesFound(changes, index, complete=complete), topics_of(request))
+
     def is_registered(self, request: RegisterRequest) -> bool:
         """Whether registering this would change nothing; then it needs no place in the log."""
+        if not self._is_known(request):
+            return False
         changes = self._changes
         changes.begin(self.index + 1)
         try:
@@ -124,6 +168,13 @@ class StateStore:
             return False
         finally:
             changes.undo()
+
+    def _is_known(self, request: RegisterRequest) -> bool:
+        """Whether there is something of the name of everything in it: a look that spares new things the attempt."""
+        catalog, node, service = self._world.catalog, request.node, request.service
+        if catalog.find_node(node) is None or (service is not None and catalog.find_service(node, service.id) is None):
+            return False
+        return all(catalog.find_check(node, check.check_id) is not None for check in request.checks or ())
 
     def take_released_locks(self) -> list[tuple[str, int]]:
         """(key, lock-delay in nanoseconds) of every lock that an ended session held, since the last call."""
@@ -284,8 +335,8 @@ class StateStore:
 
     def adopt(self, loaded: "Loaded") -> None:
         """Take over what `read` has read."""
-        self._take_over(loaded.loading.world)
         self.index = loaded.index
+        self._take_over(loaded.loading.world)
         for row in loaded.loading.restore:
             self._add_piece(row.restore_id, row.data)
 
@@ -293,6 +344,7 @@ class StateStore:
         self._use(world)
         self._restore = None
         self._changes.journal.clear()
+        self._feed.restart(self.index)
         self.watches.fire_all()
 
     def _add_piece(self, restore_id: str, piece: bytes) -> Loading:
