@@ -172,7 +172,9 @@ class StateStore:
     def _is_known(self, request: RegisterRequest) -> bool:
         """Whether there is something of the name of everything in it: a look that spares new things the attempt."""
         catalog, node, service = self._world.catalog, request.node, request.service
-        if catalog.find_node(node) is None or (service is not None and catalog.find_service(node, service.id) is None):
+        if catalog.find_node(node) is None:
+            return False
+        if service is not None and catalog.find_service(node, service.id or service.service) is None:
             return False
         return all(catalog.find_check(node, check.check_id) is not None for check in request.checks or ())
 
