@@ -3,8 +3,11 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from discovery.model import commands as c
+from discovery.model.errors import RequestFailed
 
 from .stories import Story, config_entry
 
@@ -141,8 +144,8 @@ INCONSISTENT = 'discovery chain "{}" uses inconsistent protocols; service "{}" h
 def test_documents_that_contradict_each_other_are_refused(
     story: Story, before: list[c.Command], command: c.Command, text: str
 ) -> None:
-    for given in before:
-        assert story.do(given) is True
+    for known_before in before:
+        assert story.do(known_before) is True
     known = story.store.config_entry_list("")
     watch = story.watch(*known.topics)
     assert story.refused(command) == text
@@ -165,3 +168,91 @@ def test_documents_that_contradict_each_other_are_refused(
 )
 def test_documents_that_go_together_are_taken(story: Story, commands: list[c.Command]) -> None:
     assert [story.do(command) for command in commands] == [True] * len(commands)
+
+
+def test_a_chain_of_many_splitters_is_refused(story: Story) -> None:
+    story.do(everyone_speaks("http"))
+    refusals = [
+        story.do(splitter(f"s{number}", {"Weight": 50, "Service": f"s{number + 1}"}, {"Weight": 50}))
+        for number in range(150, 0, -1)
+    ]
+    assert refusals[:100] == [True] * 100
+    assert str(refusals[100]) == 'discovery chain "s50" has more than 100 splitters'
+
+
+def test_splitters_with_very_many_ways_through_them_are_refused(story: Story) -> None:
+    """Forty layers of two splitters, each leading to both of the next: a walk along every way would never end."""
+    story.do(everyone_speaks("http"))
+    results = [
+        story.do(
+            splitter(f"{side}{layer}", {"Weight": 50, "Service": f"a{layer + 1}"}, {"Weight": 50, "Service": f"b{layer + 1}"})
+        )
+        for layer in range(40, 0, -1)
+        for side in "ab"
+    ]
+    assert results[:10] == [True] * 10
+    refusals = {str(result).partition('" ')[2] for result in results if result is not True}
+    assert refusals == {"splits into more than 10000 parts"}
+
+
+FIELDS = [
+    "Service",
+    "ServiceSubset",
+    "Name",
+    "Routes",
+    "Splits",
+    "Destination",
+    "Match",
+    "Weight",
+    "Listeners",
+    "Services",
+    "Protocol",
+]
+FIELDS += [
+    "Config",
+    "protocol",
+    "Redirect",
+    "Failover",
+    "Subsets",
+    "DefaultSubset",
+    "Datacenters",
+    "ConnectTimeout",
+    "MeshGateway",
+    "*",
+]
+json_values = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-5, 200), st.sampled_from(["", "a", "b", "http", "*", "10s"])),
+    lambda inner: st.one_of(st.lists(inner, max_size=2), st.dictionaries(st.sampled_from(FIELDS), inner, max_size=4)),
+    max_leaves=12,
+)
+KINDS = [
+    "service-defaults",
+    "proxy-defaults",
+    "service-router",
+    "service-splitter",
+    "service-resolver",
+    "ingress-gateway",
+    "mesh",
+    "x",
+]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(KINDS),
+            st.sampled_from(["a", "b", "global"]),
+            st.dictionaries(st.sampled_from(FIELDS), json_values, max_size=4),
+        ),
+        max_size=8,
+    )
+)
+def test_malformed_documents_stop_no_server(documents: list[tuple[str, str, dict[str, Any]]]) -> None:
+    story = Story()
+    for kind, name, fields in documents:
+        before = story.store.config_entry_list("")
+        result = story.do(config_entry(kind, name, **fields))
+        if result is not True:
+            assert isinstance(result, RequestFailed)
+            assert story.store.config_entry_list("") == before
+        story.store.check_service_nodes("a", ingress=True)

@@ -7,6 +7,7 @@ service-splitter, service-resolver and the discovery chain API; order of checks 
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -42,6 +43,9 @@ _HTTP_PROTOCOLS: Final = frozenset({"http", "http2", "grpc"})
 _DEFAULT_PROTOCOL: Final = "tcp"
 _NAMESPACE: Final = "default"
 _CONNECT_TIMEOUT: Final = Duration.from_seconds(5)
+_MOST_SPLITTERS: Final = 100
+_MOST_SPLITS: Final = 10_000
+"""No sane chain comes near; without a limit few documents could keep all servers busy for ever."""
 _SETTINGS_OF_A_RESOLVER: Final = ("DefaultSubset", "Subsets", "Redirect", "Failover", "ConnectTimeout")
 
 
@@ -122,8 +126,9 @@ class _Compiler:
         if not self._service:
             raise RequestFailed("serviceName is required")
         start = self._start()
+        straight: set[str] = set()
         for node in [route.next_node for route in self._routes] or [start]:
-            self._check_circle(node, [])
+            self._check_circle(node, [], straight)
         self._check_protocol()
         self._flatten()
         nodes = self._reachable(start)
@@ -176,6 +181,8 @@ class _Compiler:
         node = f"splitter:{service}.{_NAMESPACE}"
         if node in self._splits:
             return node
+        if len(self._splits) >= _MOST_SPLITTERS:
+            raise RequestFailed(f'discovery chain "{self._service}" has more than {_MOST_SPLITTERS} splitters')
         self._needs_http = True
         splits = self._splits[node] = []
         for split in entry.get("Splits") or ():
@@ -298,17 +305,22 @@ class _Compiler:
 
     # --- the finished chain ------------------------------------------------------------------------------------------
 
-    def _check_circle(self, node: str, path: Sequence[str]) -> None:
+    def _check_circle(self, node: str, path: Sequence[str], straight: set[str]) -> None:
+        """`straight` are nodes from which no way leads in a circle."""
         if node in path:
             circle = " -> ".join([*path[path.index(node) :], node])
             raise RequestFailed(f"detected circular reference: [{circle}]")
-        for split in self._splits.get(node, ()):
-            self._check_circle(split.next_node, [*path, node])
+        if node not in straight:
+            for split in self._splits.get(node, ()):
+                self._check_circle(split.next_node, [*path, node], straight)
+            straight.add(node)
 
     def _flatten(self) -> None:
         """Splitters that lead to splitters take over what these split into, in proportion. There are no circles any more."""
         for node in self._splits:
-            self._splits[node] = list(self._leaves(node, 100))
+            self._splits[node] = list(islice(self._leaves(node, 100), _MOST_SPLITS + 1))
+            if len(self._splits[node]) > _MOST_SPLITS:
+                raise RequestFailed(f'discovery chain "{self._service}" splits into more than {_MOST_SPLITS} parts')
 
     def _leaves(self, node: str, share: float) -> Iterator[ChainSplit]:
         for split in self._splits[node]:

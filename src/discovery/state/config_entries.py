@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import Any, Final
 
+import msgspec
+
 from discovery.model.discovery_chain import Chain, ChainOverrides
 from discovery.model.errors import RequestFailed
 from discovery.model.query import Read, Topic
@@ -49,8 +51,7 @@ class ConfigEntries:
             return False
         content = {"Kind": request.kind, "Name": request.name, **(request.entry or {})}
         self._put(key, {name: value for name, value in content.items() if name not in _INDEXES}, known)
-        self._check_chains(key, request.datacenter)
-        self._check_listeners(key)
+        self._check(key, request.datacenter)
         return True
 
     def _put(self, key: tuple[str, str], content: dict[str, Any], known: Entry | None) -> None:
@@ -66,8 +67,16 @@ class ConfigEntries:
             self.table.remove(key)
             self._topics.touch(CONFIG_ENTRIES, kind_topic(key[0]))
             self._topics.end(entry_topic(*key))
+            self._check(key, datacenter)
+
+    def _check(self, key: tuple[str, str], datacenter: str) -> None:
+        """Refuse a change after which documents contradict each other, or could not be understood."""
+        try:
             self._check_chains(key, datacenter)
             self._check_listeners(key)
+        except (AttributeError, KeyError, TypeError, ValueError, msgspec.MsgspecError) as error:
+            # The leader lets no malformed document into the log; if one gets there all the same, it must not stop the servers.
+            raise RequestFailed(f"malformed configuration entry: {error!r}") from None
 
     def _check_chains(self, key: tuple[str, str], datacenter: str) -> None:
         """Refuse a change after which some service's documents contradict each other."""
