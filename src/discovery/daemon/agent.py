@@ -135,10 +135,10 @@ class Agent:
 
     def _build(self) -> None:
         options = self._options
-        self._lan = lan_pool(options, self.node_id, self._data_dir, self._lan_event)
+        self._lan = lan_pool(options, self.node_id, self._data_dir, self._lan_event, self.metrics)
         self._wan: Membership | None = None
         if options.server and options.ports.serf_wan > 0:
-            self._wan = wan_pool(options, self.node_id, self._data_dir, self._wan_event)
+            self._wan = wan_pool(options, self.node_id, self._data_dir, self._wan_event, self.metrics)
         self._server = self._build_server() if options.server else None
         self._client = None if options.server else self._build_client()
         delegate = self._server or self._client

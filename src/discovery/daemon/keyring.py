@@ -8,9 +8,8 @@ import base64
 import binascii
 import json
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 from discovery.model.requests import KeyringRequest, KeyringResponse
 from discovery.transport.membership import KeyRefused, KeyResult, Membership
@@ -19,7 +18,7 @@ from discovery.transport.membership import KeyRefused, KeyResult, Membership
 async def operate(pool: Membership, request: KeyringRequest, datacenter: str, *, wan: bool = False) -> KeyringResponse:
     """Carry an operation out on all members of a pool; the failures of members are told in the response."""
     try:
-        result = await _OPERATIONS[request.operation](pool, base64.b64decode(request.key))
+        result = await _operation(pool, request.operation, base64.b64decode(request.key), request.relay_factor)
     except (KeyRefused, binascii.Error) as error:
         return KeyringResponse(wan=wan, datacenter=datacenter, error=str(error))
     return KeyringResponse(
@@ -41,12 +40,11 @@ def _complaint(result: KeyResult) -> str:
     return ""
 
 
-_OPERATIONS: Final[Mapping[str, Callable[[Membership, bytes], Awaitable[KeyResult]]]] = {
-    "list": lambda pool, key: pool.list_keys(),
-    "install": Membership.install_key,
-    "use": Membership.use_key,
-    "remove": Membership.remove_key,
-}
+async def _operation(pool: Membership, operation: str, key: bytes, relay_factor: int) -> KeyResult:
+    if operation == "list":
+        return await pool.list_keys(relay_factor=relay_factor)
+    change = {"install": pool.install_key, "use": pool.use_key, "remove": pool.remove_key}[operation]
+    return await change(key, relay_factor=relay_factor)
 
 
 class KeyringError(Exception):

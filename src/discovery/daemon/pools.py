@@ -11,6 +11,7 @@ from typing import Final
 
 from discovery.config.options import Options
 from discovery.model.agent import MemberInfo
+from discovery.telemetry import Metrics
 from discovery.transport.membership import Event, Member, Membership, MemberStatus, PoolOptions, RefusedMerge
 
 from . import keyring
@@ -24,7 +25,9 @@ _WAN_FILES: Final = ("serf/remote.snapshot", "serf/remote.keyring")
 OnEvent = Callable[[Event], None]
 
 
-def lan_pool(options: Options, node_id: str, data_dir: Path | None, on_event: OnEvent) -> Membership:
+def lan_pool(
+    options: Options, node_id: str, data_dir: Path | None, on_event: OnEvent, metrics: Metrics | None = None
+) -> Membership:
     """The pool of this datacenter. Raises `KeyringError`."""
     rules = MergeRules(options.datacenter, options.node_name, node_id)
     snapshot, key_file = _files(options, data_dir, _LAN_FILES)
@@ -43,10 +46,12 @@ def lan_pool(options: Options, node_id: str, data_dir: Path | None, on_event: On
         merge_check=rules.check_lan,
         reconnect_timeout=options.reconnect_timeout,
     )
-    return Membership(pool, on_event=on_event, rng=random.SystemRandom(), log=getLogger("discovery.serf.lan"))
+    return Membership(pool, on_event=on_event, rng=random.SystemRandom(), log=getLogger("discovery.serf.lan"), metrics=metrics)
 
 
-def wan_pool(options: Options, node_id: str, data_dir: Path | None, on_event: OnEvent) -> Membership:
+def wan_pool(
+    options: Options, node_id: str, data_dir: Path | None, on_event: OnEvent, metrics: Metrics | None = None
+) -> Membership:
     """The pool of the servers of all datacenters; names carry the datacenter. Raises `KeyringError`."""
     snapshot, key_file = _files(options, data_dir, _WAN_FILES)
     pool = PoolOptions(
@@ -64,7 +69,7 @@ def wan_pool(options: Options, node_id: str, data_dir: Path | None, on_event: On
         merge_check=check_wan,
         reconnect_timeout=options.reconnect_timeout_wan,
     )
-    return Membership(pool, on_event=on_event, rng=random.SystemRandom(), log=getLogger("discovery.serf.wan"))
+    return Membership(pool, on_event=on_event, rng=random.SystemRandom(), log=getLogger("discovery.serf.wan"), metrics=metrics)
 
 
 def keyring_file(options: Options, data_dir: Path | None, *, wan: bool) -> Path | None:
