@@ -38,6 +38,9 @@ class FakeDelegate:
         }
         self.calls: list[tuple[str, Any]] = []
         self.leading = True
+        self.confirmed = True
+        self.confirmations = 0
+        self.while_confirming: Callable[[], None] = lambda: None
         self.watch = FakeWatch()
         self.archive = b"archive"
         self.restored: bytes | None = None
@@ -58,6 +61,12 @@ class FakeDelegate:
 
     def leads(self) -> bool:
         return self.leading
+
+    async def confirm(self) -> bool:
+        self.confirmations += 1
+        await asyncio.sleep(0.01)
+        self.while_confirming()
+        return self.confirmed
 
     async def save_snapshot(self, *, datacenter: str, token: str, stale: bool) -> tuple[bytes, QueryMeta]:
         return self.archive, QueryMeta(**META)

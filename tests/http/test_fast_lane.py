@@ -72,7 +72,7 @@ async def test_not_without_the_lease(world: World, client: Client) -> None:
     assert world.server.fast_hits == 1
 
 
-@pytest.mark.parametrize("query", ["?index=3", "?stale", "?consistent", "?max_stale=1s"])
+@pytest.mark.parametrize("query", ["?index=3", "?stale", "?max_stale=1s"])
 async def test_what_is_never_kept(world: World, client: Client, query: str) -> None:
     for _ in range(3):
         assert (await client.request("GET", f"/v1/kv/a{query}")).status == 200
@@ -228,3 +228,44 @@ def test_the_bytes_are_bounded() -> None:
     assert len(kept) == 10
     kept.keep(b"big", _kept(500))
     assert kept.find(b"big") is None
+
+
+CONSISTENT = encode("GET", "/v1/kv/a?consistent")
+
+
+async def _consistent(client: Client) -> str:
+    client.send(CONSISTENT)
+    return (await client.receive()).json()[0]["Value"]  # type: ignore[no-any-return]
+
+
+async def test_a_consistent_read_is_a_hit_once_a_quorum_confirms(world: World, client: Client) -> None:
+    assert [await _consistent(client) for _ in range(3)] == ["b25l"] * 3
+    assert (len(world.delegate.calls), world.delegate.confirmations, world.server.fast_hits) == (1, 2, 2)
+
+
+async def test_a_consistent_read_needs_no_lease_but_the_quorum(world: World, client: Client) -> None:
+    await _consistent(client)
+    world.delegate.leading = False
+    await _consistent(client)
+    assert world.server.fast_hits == 1
+    world.delegate.confirmed = False
+    await _consistent(client)
+    assert (len(world.delegate.calls), world.server.fast_hits) == (2, 1)
+
+
+async def test_a_change_while_the_quorum_is_asked_is_seen(world: World, client: Client) -> None:
+    await _consistent(client)
+    world.delegate.while_confirming = lambda: _value(world, b"two")
+    assert await _consistent(client) == "dHdv"
+    assert world.server.fast_hits == 0
+
+
+async def test_what_is_sent_while_the_quorum_is_asked_is_answered_after_it(world: World, client: Client) -> None:
+    await _consistent(client)
+    world.delegate.while_confirming = lambda: None
+    client.send(CONSISTENT)
+    await client.writer.drain()
+    await asyncio.sleep(0)
+    client.send(GET + GET)
+    answers = [(await client.receive()).status for _ in range(3)]
+    assert answers == [200, 200, 200]

@@ -80,6 +80,9 @@ class Client:
     def leads(self) -> bool:
         return False
 
+    async def confirm(self) -> bool:
+        return False
+
     async def save_snapshot(self, *, datacenter: str, token: str, stale: bool) -> tuple[bytes, QueryMeta]:
         asked = datacenter or self._datacenter
         return await told_plainly(save_snapshot(self._dialer, self._server(), datacenter=asked, token=token, stale=stale))

@@ -151,8 +151,8 @@ class Call:
         return await self.api.delegate.call(method, request)
 
     async def ask_read(self, method: str, request: QueryOptions) -> tuple[Any, Watch | None]:
-        """The answer, and a watch over it if it may be kept: a default read that neither waits nor sorts by distance."""
-        plain = not (request.min_query_index or request.allow_stale or request.require_consistent or "near" in self.params)
+        """The answer, and a watch over it if it may be kept: of a read at the leader that neither waits nor sorts by distance."""
+        plain = not (request.min_query_index or request.allow_stale or "near" in self.params)
         if not plain:
             return await self.api.delegate.call(method, request), None
         answer = await self.api.delegate.ask(method, request)

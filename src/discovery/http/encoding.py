@@ -30,7 +30,7 @@ _MILLISECOND: Final = 10**6
 
 class Reply(msgspec.Struct, gc=False):
     """What a handler answers. `content_type` and `extra` are whole header lines; with a `watch` the answer may be kept, and
-    is counted in `sample` whenever it is sent again."""
+    is counted in `sample` whenever it is sent again; if it is `consistent`, a quorum is asked each time."""
 
     status: int = 200
     body: bytes = b""
@@ -40,6 +40,7 @@ class Reply(msgspec.Struct, gc=False):
     close: bool = False
     compressible: bool = True
     sample: Sample | None = None
+    consistent: bool = False
 
 
 def _other_types(value: Any) -> Any:

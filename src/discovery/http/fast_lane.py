@@ -2,7 +2,9 @@
 
 Clients repeat themselves to the byte: the same GET over the same kept-alive connection. The encoded answer to such a request
 is kept together with a watch over what it was read from. As long as the watch has not fired and this server holds the
-leader's lease, the kept bytes are what a fresh read would give, and they go out before HTTP is even parsed.
+leader's lease, the kept bytes are what a fresh read would give, and they go out before HTTP is even parsed. A consistent read
+waits for a quorum to confirm that this server leads before its kept bytes go out. The commonest write, a PUT of one key, is
+taken from its bytes too.
 
 The lane may only look at a request that stands alone: nothing in progress, no unread rest in aiohttp's parser. Whether the
 parser holds a rest is worked out from what went in: a packet with one whole head, and exactly the body it announces. After
@@ -12,7 +14,7 @@ anything else (pipelining, a split head, a chunked body) the connection stays on
 import asyncio
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
 import msgspec
@@ -24,6 +26,7 @@ from discovery.telemetry import Sample
 
 from .encoding import date_line, render
 from .errors import text_reply
+from .plain_puts import PlainPut, PlainPuts
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +42,8 @@ class Kept(msgspec.Struct, frozen=True, gc=False):
     rest: bytes
     watch: Watch
     sample: Sample | None = None
+    consistent: bool = False
+    """Whether leadership has to be confirmed by a quorum each time."""
 
 
 class KeptAnswers:
@@ -114,18 +119,23 @@ class ClientLimit:
 
 
 class Lane(msgspec.Struct):
-    """What all connections share."""
+    """What all connections share. `put` carries a write out for a client's address; `confirm` tells whether a quorum confirms
+    that this server leads now."""
 
     kept: KeptAnswers
     clients: ClientLimit
     leads: Callable[[], bool]
+    confirm: Callable[[], Awaitable[bool]]
+    put: Callable[[PlainPut, str], Awaitable[tuple[bytes, bool]]]
+    puts: PlainPuts
+    tasks: set[asyncio.Task[None]]
     hits: int = 0
 
 
 class Connection(RequestHandler):
     """aiohttp's connection with the lane before it. `asked` are the bytes of the request in progress, if it may be kept."""
 
-    __slots__ = ("_address", "_beyond", "_body", "_lane", "_lane_closed", "_refused", "asked")
+    __slots__ = ("_address", "_beyond", "_body", "_held_back", "_lane", "_lane_closed", "_refused", "_underway", "asked")
 
     def __init__(self, manager: Server, lane: Lane, *, loop: asyncio.AbstractEventLoop, **settings: Any) -> None:
         super().__init__(manager, loop=loop, **settings)
@@ -135,6 +145,8 @@ class Connection(RequestHandler):
         self._beyond = 0
         self._address = ""
         self._refused = False
+        self._underway = False
+        self._held_back = b""
         self.asked: bytes | None = None
 
     # --- who may connect ---------------------------------------------------------------------------------------------
@@ -181,7 +193,9 @@ class Connection(RequestHandler):
     # --- what they ask -----------------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        if self._lane_closed or not data:
+        if self._underway:
+            self._held_back += data
+        elif self._lane_closed or not data:
             super().data_received(data)
         elif self._refused:
             self._refuse()
@@ -192,8 +206,12 @@ class Connection(RequestHandler):
 
     def _take_request(self, data: bytes) -> None:
         idle = self._waiter is not None and not self._waiter.done() and not self._messages
-        if idle and not self._paused and self._answer_from_lane(data):
+        if idle and not self._paused and (self._answer_from_lane(data) or self._put_from_lane(data)):
             return
+        self._parse(data, idle=idle)
+
+    def _parse(self, data: bytes, *, idle: bool) -> None:
+        """The long way."""
         head = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
         self.asked = data if idle and head == len(data) and data.startswith(b"GET ") else None
         before = self._request_count
@@ -224,18 +242,76 @@ class Connection(RequestHandler):
         self._lane_closed = True
         self.asked = None
 
+    def _open(self) -> bool:
+        return not (self._force_close or self._close or self.transport is None)
+
     def _answer_from_lane(self, data: bytes) -> bool:
         lane = self._lane
         kept = lane.kept.find(data)
-        if kept is None or self._force_close or self._close or self.transport is None or not lane.leads():
+        if kept is None or not self._open():
             return False
-        self.transport.write(kept.start + date_line() + kept.rest)
+        if kept.consistent:
+            self._begin(self._answer_confirmed(data))
+            return True
+        if not lane.leads():
+            return False
+        self._send_kept(kept)
+        return True
+
+    def _send_kept(self, kept: Kept) -> None:
+        lane = self._lane
         lane.hits += 1
         if kept.sample is not None:
             kept.sample.inc(0.0)
+        self._send(kept.start + date_line() + kept.rest)
+
+    def _send(self, response: bytes) -> None:
+        if self.transport is not None:
+            self.transport.write(response)
         self._request_count += 1
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+
+    async def _answer_confirmed(self, data: bytes) -> None:
+        """What was kept still holds if nothing fired after a quorum has confirmed us."""
+        confirmed = await self._lane.confirm()
+        kept = self._lane.kept.find(data) if confirmed else None
+        self._underway = False
+        if kept is not None:
+            self._send_kept(kept)
+        elif self._open():
+            self._parse(data, idle=True)
+
+    def _put_from_lane(self, data: bytes) -> bool:
+        put = self._lane.puts.read(data) if data.startswith(b"PUT /v1/kv/") and self._open() else None
+        if put is None:
+            return False
+        self._begin(self._put(put))
         return True
+
+    async def _put(self, put: PlainPut) -> None:
+        response, last = await self._lane.put(put, self._address)
+        self._underway = False
+        self._send(response)
+        if last and self.transport is not None:
+            self.transport.close()
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """While it is under way, what the client sends on is held back."""
+        self._underway = True
+        task = self._loop.create_task(self._finish(work))
+        self._lane.tasks.add(task)
+        task.add_done_callback(self._lane.tasks.discard)
+
+    async def _finish(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except BaseException:
+            if self.transport is not None:
+                self.transport.close()
+            raise
+        data, self._held_back = self._held_back, b""
+        if data:
+            self.data_received(data)
 
 
 class ApiServer(Server):

@@ -2,11 +2,11 @@
 
 from typing import Any, Final
 
-from discovery.model.errors import InvalidRequest, RequestFailed
+from discovery.model.errors import InvalidRequest, RequestFailed, TooLarge
 from discovery.model.records import DirEntry
 from discovery.model.requests import IndexedDirEntries, IndexedKeyList, KeyListRequest, KeyRequest, KVSRequest
 
-from .call import Call
+from .call import Api, Call
 from .encoding import NO_TYPE, Reply, meta_headers
 from .params import parse_uint
 
@@ -54,6 +54,17 @@ async def put(call: Call) -> Reply:
     entry = DirEntry(key=key, value=body or None, **fields)
     request = KVSRequest(datacenter=call.datacenter, token=call.token, op=operation, dir_ent=entry)
     return await _apply(call, request)
+
+
+async def set_plainly(api: Api, key: str, body: bytes) -> Reply:
+    """A PUT without parameters; raises `DiscoveryError`."""
+    limit = api.options.kv_max_value_size
+    if len(body) > limit:
+        raise TooLarge(_TOO_LARGE.format(size=len(body), limit=limit))
+    entry = DirEntry(key=key, value=body or None)
+    request = KVSRequest(datacenter=api.agent.datacenter, token=api.options.default_token, op="set", dir_ent=entry)
+    await api.delegate.call("KVS.Apply", request)
+    return api.true
 
 
 async def _apply(call: Call, request: KVSRequest) -> Reply:

@@ -19,6 +19,7 @@ from discovery.model.agent import AgentControl, LocalServices
 from discovery.model.delegate import Delegate
 from discovery.model.errors import DiscoveryError
 
+from . import kv
 from .call import Api, Call
 from .encoding import Reply, date_line, header, render
 from .errors import error_reply, text_reply, unexpected_reply
@@ -26,6 +27,7 @@ from .fast_lane import ApiServer, ClientLimit, Connection, Kept, KeptAnswers, La
 from .meter import Meter, Metrics
 from .options import HttpOptions, Listener
 from .params import BAD_ESCAPE
+from .plain_puts import PlainPut, PlainPuts
 from .routes import Route, Router, clean_path, decode_path, needs_cleaning, request_parts
 
 _log = logging.getLogger(__name__)
@@ -69,7 +71,15 @@ class HttpServer:
         self._router = Router()
         self._meter = Meter(metrics)
         self._clients = ClientLimit(options.max_connections_per_client)
-        self._lane = Lane(self._new_kept(options), self._clients, delegate.leads)
+        self._lane = Lane(
+            kept=self._new_kept(options),
+            clients=self._clients,
+            leads=delegate.leads,
+            confirm=delegate.confirm,
+            put=self._put,
+            puts=PlainPuts(),
+            tasks=set(),
+        )
         self._server: ApiServer | None = None
         self._listening: list[asyncio.Server] = []
         self._socket_files: list[str] = []
@@ -104,6 +114,10 @@ class HttpServer:
             self._server.pre_shutdown()
             await self._server.shutdown(_STOP_TIMEOUT)
             self._server = None
+        tasks = list(self._lane.tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._api.cache.close()
         for path in self._socket_files:
             with suppress(FileNotFoundError):
@@ -185,7 +199,7 @@ class HttpServer:
             start = start.replace(b"HTTP/1.1", b"HTTP/1.0", 1)
         asked = cast(Connection, request.protocol).asked
         if reply.watch is not None and asked is not None and keep_alive:
-            self._lane.kept.keep(asked, Kept(start, rest, reply.watch, reply.sample))
+            self._lane.kept.keep(asked, Kept(start, rest, reply.watch, reply.sample, reply.consistent))
         return Encoded(start + date_line() + rest, status=reply.status, keep_alive=keep_alive)
 
     async def _answer(self, request: BaseRequest) -> Reply | StreamResponse:
@@ -200,7 +214,7 @@ class HttpServer:
             path = decoded if decoded.startswith("/") else "/" + decoded
             if (cleaned := clean_path(path)) != path:
                 return _moved(cleaned + "/" if self._router.has_below(cleaned) else cleaned, query, request.method)
-        if refusal := self._refusal(request, path):
+        if refusal := self._refusal(request.method, request.remote, path):
             return refusal
         found = self._router.find(path)
         if found is None:
@@ -232,7 +246,10 @@ class HttpServer:
         try:
             if route.namespaced:
                 call.refuse_namespace()
-            return await handler(call)
+            reply = await handler(call)
+            if isinstance(reply, Reply) and reply.watch is not None:
+                reply.consistent = "consistent" in call.params
+            return reply
         except ConnectionError:
             raise
         except DiscoveryError as error:
@@ -246,10 +263,27 @@ class HttpServer:
             raise ConnectionAbortedError(f"{path} failed after its answer had begun")
         return reply
 
-    def _refusal(self, request: BaseRequest, path: str) -> Reply | None:
+    async def _put(self, put: PlainPut, address: str) -> tuple[bytes, bool]:
+        """The whole response to a write of one key, and whether the connection ends with it."""
+        sample = self._meter.sample("PUT", "/v1/kv/")
+        started = time.perf_counter()
+        reply = self._refusal("PUT", address, f"/v1/kv/{put.key}")
+        if reply is None:
+            try:
+                reply = await kv.set_plainly(self._api, put.key, put.body)
+            except DiscoveryError as error:
+                reply = error_reply(error, with_meta=False)
+            except Exception as error:
+                reply = unexpected_reply(error, "PUT", f"/v1/kv/{put.key}")
+        sample.observe(time.perf_counter() - started)
+        connection = b"Connection: close\r\n" if reply.close else b""
+        start, rest = render(reply, self._common, connection, compress=put.gzip and reply.compressible)
+        return start + date_line() + rest, reply.close
+
+    def _refusal(self, method: str, remote: str | None, path: str) -> Reply | None:
         if self._blocked and path.startswith(self._blocked):
             return text_reply(403, "Endpoint is blocked by agent configuration")
-        if self._writers and request.method not in _SAFE_METHODS and not self._may_write(request.remote):
+        if self._writers and method not in _SAFE_METHODS and not self._may_write(remote):
             return text_reply(403, "Access is restricted")
         return None
 

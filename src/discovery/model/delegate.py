@@ -38,6 +38,10 @@ class Delegate(Protocol):
     def leads(self) -> bool:
         """Whether a kept answer may be served for a default (leader) read right now, that is: we lead and hold the lease."""
 
+    async def confirm(self) -> bool:
+        """Whether a quorum confirms that we lead, asked after this call: a kept answer may then be served for a consistent
+        read, if its watch has not fired by the time this returns."""
+
     async def save_snapshot(self, *, datacenter: str, token: str, stale: bool) -> tuple[bytes, QueryMeta]:
         """A snapshot archive (gzip'd tar) and the `QueryMeta` that goes with it."""
 

@@ -189,6 +189,16 @@ class Endpoints:
     def leads(self) -> bool:
         return self._replica.leader_ready and self._replica.lease_valid()
 
+    async def confirm(self) -> bool:
+        """Whether a quorum confirms that we lead; everything committed until now is applied then."""
+        if not self._replica.leader_ready:
+            return False
+        try:
+            await self._confirm()
+        except NoLeader:
+            return False
+        return True
+
     # --- where to answer ---------------------------------------------------------------------------------------------
 
     async def _forward(self, method: str, request: Any, deadline: float) -> ServerAnswer | None:

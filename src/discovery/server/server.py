@@ -328,6 +328,9 @@ class Server:
     def leads(self) -> bool:
         return self.endpoints.leads()
 
+    async def confirm(self) -> bool:
+        return await self.endpoints.confirm()
+
     async def _dispatch(self, method: str, request: Any) -> Any:
         """For whoever asks over the server port."""
         self._metrics.rpc_request.inc()
