@@ -23,7 +23,8 @@ ROOMS: dict[str, set[str]] = {
     "http": {"model", "telemetry"},
     "dns": {"model", "telemetry"},
     "daemon": {
-        "config", "dns", "gossip", "http", "local", "model", "raft", "server", "state", "storage", "telemetry", "transport", "wire",
+        "config", "dns", "gossip", "http", "local", "model", "raft", "server", "state", "storage", "telemetry", "transport",
+        "wire",
     },
     "cli": {"config", "daemon", "model", "server", "wire"},
     "__main__": {"cli"},
