@@ -131,8 +131,9 @@ async def test_nothing_is_captured_while_a_snapshot_is_installed(tmp_path: Path,
         taker = behind.server._snapshotting
         held: list[object] = []
         restart = behind.server.replica.restart_log_after
-        monkeypatch.setattr(behind.server.replica, "restart_log_after", lambda *given: held.append(given))
-        await until(lambda: held, "the snapshot to be installed but for the log")
+        with monkeypatch.context() as patched:
+            patched.setattr(behind.server.replica, "restart_log_after", lambda *given: held.append(given))
+            await until(lambda: held, "the snapshot to be installed but for the log")
         before = snapshot_files(behind)
         await taker.take()
         assert snapshot_files(behind) == before
