@@ -79,7 +79,7 @@ def test_a_new_member_is_not_held_to_be_silent_from_the_start() -> None:
     assert now == pytest.approx(10.5)
 
 
-@scenario(164, 162)
+@scenario(162)
 def test_a_learner_catches_up_and_is_then_promoted() -> None:
     cluster = Cluster(("s1", "s2"), spares=["s3"])
     cluster.elect("s1")
@@ -333,7 +333,7 @@ def test_a_demoted_server_follows_and_does_not_count() -> None:
 # a stranger's place
 
 
-@scenario(68)
+@scenario(73)
 def test_messages_from_and_to_strangers_harm_nobody() -> None:
     cluster = settled_leader()
     before = repr(cluster["s1"])

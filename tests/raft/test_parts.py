@@ -123,7 +123,6 @@ def test_a_configuration_must_make_sense(servers: tuple[m.Server, ...]) -> None:
         check_configuration(m.Configuration(servers))
 
 
-@scenario(164)
 @given(st.lists(st.tuples(st.sampled_from(list(ChangeKind)), st.sampled_from(NAMES)), max_size=30))
 def test_neighbouring_configurations_have_overlapping_majorities(changes: list[tuple[ChangeKind, str]]) -> None:
     """That is what makes single changes safe: any majority of the one meets any majority of the other."""

@@ -150,7 +150,7 @@ def test_a_snapshot_alone() -> None:
     assert cluster["s3"].first_index == 7
 
 
-@scenario(7, 126)
+@scenario(126)
 def test_replication_resumes_though_the_acknowledgement_of_the_snapshot_is_lost() -> None:
     cluster = behind_a_snapshot()
     lost: list[Message] = []
@@ -262,7 +262,7 @@ def test_nothing_is_applied_or_taken_while_a_snapshot_is_installed() -> None:
     assert carry_out(core).of(AppendReply) == [AppendReply("s1", "s2", 9, True, 7)]
 
 
-@scenario(17, 38)
+@scenario(38)
 def test_no_campaign_while_a_snapshot_is_installed() -> None:
     core = as_follower(raft(terms=[1]), "s2", 9)
     core.step(header(7, 4), 0.0)
@@ -340,7 +340,7 @@ def test_a_snapshot_shortens_the_log_but_for_the_trailing_entries() -> None:
     assert (core.first_index, core.last_index) == (6, 10)
 
 
-@scenario(45)
+@scenario(137)
 def test_fewer_entries_than_the_trailing_ones_are_all_kept() -> None:
     core = raft(terms=[1] * 4, committed=4)
     assert core.compact(core.describe_snapshot(4), trailing=100) == 0
@@ -392,7 +392,7 @@ def test_a_snapshot_is_only_described_of_what_was_applied_and_is_not_forgotten()
     assert core.describe_snapshot(4).index == 4
 
 
-@scenario(10)
+@scenario(135)
 def test_a_full_window_compaction_and_a_lost_follower_end_in_a_snapshot() -> None:
     core = as_leader(raft(terms=[1] * 3, max_inflight_messages=1))
     step(core, AppendReply("s2", "s1", 2, True, 4), AppendReply("s3", "s1", 2, True, 4))

@@ -133,7 +133,7 @@ def test_a_slow_disk_that_does_finish_writes_is_no_reason_to_step_down() -> None
     assert core.role is Role.LEADER
 
 
-@scenario(43, 42)
+@scenario(43)
 @pytest.mark.parametrize("pre_vote", [False, True])
 def test_a_live_leader_is_not_voted_out(pre_vote: bool) -> None:
     core = as_follower(raft(terms=[1]), "s2")

@@ -96,7 +96,7 @@ def test_who_is_alone_has_nobody_to_hand_over_to() -> None:
         core.transfer_leadership(None, 0.0)
 
 
-@scenario(167, 49)
+@scenario(167)
 def test_who_does_not_lead_hands_nothing_over() -> None:
     for core in (as_follower(raft(), "s2"), as_candidate(raft())):
         with pytest.raises(NotLeader):
@@ -112,7 +112,7 @@ def test_a_target_on_its_way_out_is_refused() -> None:
         core.transfer_leadership("s3", 0.0)
 
 
-@scenario(168, 18)
+@scenario(168)
 def test_during_a_transfer_proposals_are_refused_and_afterwards_taken_again() -> None:
     core = as_leader(raft())
     step(core, AppendReply("s2", "s1", 1, True, 1))
@@ -153,7 +153,7 @@ def test_another_target_replaces_the_first_and_the_same_one_wins_no_time() -> No
     assert [message.target for message in step(core, AppendReply("s3", "s1", 1, True, 1)).of(TimeoutNow)] == ["s3"]
 
 
-@scenario(171, 38)
+@scenario(171)
 def test_only_this_one_candidacy_is_marked_as_sent() -> None:
     core = as_follower(raft(terms=[1]), "s2")
     assert all(request.transfer for request in step(core, TimeoutNow("s2", "s1", 1)).of(RequestVote))
@@ -164,7 +164,7 @@ def test_only_this_one_candidacy_is_marked_as_sent() -> None:
     assert not any(request.transfer for request in later)
 
 
-@scenario(167, 19)
+@scenario(167)
 @pytest.mark.parametrize("why", ["not the leader", "a learner", "installing a snapshot"])
 def test_a_call_to_campaign_is_ignored_by_who_should_not(why: str) -> None:
     core = as_follower(raft(voters=("s2", "s3"), learners=["s1"]) if why == "a learner" else raft(), "s2", 1)

@@ -48,12 +48,19 @@ class Nemesis:
         return self._world.rng.choice(nodes) if nodes else None
 
     def _crash(self) -> None:
+        """Some servers are started again at once, others stay away for long."""
         if node := self._pick(up=True):
             self._note("crash", node.name)
             node.crash()
+            if self._world.rng.random() < 0.3:
+                self._world.after(self._world.rng.uniform(0.05, 0.4), partial(self._start, node))
 
     def _restart(self) -> None:
         if node := self._pick(up=False):
+            self._start(node)
+
+    def _start(self, node: Node) -> None:
+        if not node.up:
             self._note("restart", node.name)
             node.start()
 

@@ -242,18 +242,18 @@ class Leader:
 
     def _send_append(self, peer: str, progress: Progress, now: float, *, tell: bool) -> bool:
         """Sends the next entries, or an empty append when there is a commit to tell; false if there was nothing."""
-        log = self._log
-        prev_index = progress.next - 1
-        prev_term = log.term_at(prev_index)
+        log, following = self._log, progress.next
+        if following > log.last_index and not progress.poked and not (tell and progress.told_commit < log.committed):
+            return False
+        prev_term = log.term_at(following - 1)
         if prev_term is None:
             self._send_snapshot(peer, progress, now)
             return False
-        high = prev_index if progress.window.full() else log.last_index
-        entries = log.slice(progress.next, high, self._options.max_message_bytes)
-        if not entries and not progress.poked and not (tell and progress.told_commit < log.committed):
-            return False
-        self._send(AppendEntries(self._server_id, peer, self._term, prev_index, prev_term, log.committed, entries))
-        progress.sent(prev_index + len(entries), sum(map(entry_size, entries)), log.committed)
+        entries: tuple[Entry, ...] = ()
+        if not progress.window.full():
+            entries = log.slice(following, log.last_index, self._options.max_message_bytes)
+        self._send(AppendEntries(self._server_id, peer, self._term, following - 1, prev_term, log.committed, entries))
+        progress.sent(following - 1 + len(entries), sum(map(entry_size, entries)), log.committed)
         return True
 
     def _send_snapshot(self, peer: str, progress: Progress, now: float) -> None:
