@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from discovery.http.encoding import list_to_json, to_json
 from discovery.http.options import HttpOptions, Listener
 from discovery.http.server import accepts_gzip
 from discovery.model.errors import NoLeader, NoPathToDatacenter, NoServers, OutcomeUnknown, RemoteError, RequestFailed
@@ -311,3 +312,32 @@ async def test_a_port_in_use_is_reported_and_nothing_stays_open(world: World) ->
     with pytest.raises(OSError, match="in use"):
         await other.server.start([Listener(host="127.0.0.1"), Listener(host="127.0.0.1", port=port)])
     assert other.server.addresses == []
+
+
+async def test_long_lists_are_encoded_in_pieces_to_the_same_bytes() -> None:
+    for count in (0, 1, 2047, 2048, 2049, 5000):
+        entries = [DirEntry(key=f"k<{number}>", value=b"v") for number in range(count)]
+        assert await list_to_json(entries) == to_json(entries)
+        assert await list_to_json(entries, pretty=True) == to_json(entries, pretty=True)
+
+
+async def test_others_get_their_turn_while_a_long_list_is_encoded() -> None:
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(other())
+    await list_to_json([DirEntry(key="k", value=b"v")] * 20_480)
+    task.cancel()
+    assert turns >= 10
+
+
+async def test_a_long_body_is_compressed_as_a_short_one_is(world: World) -> None:
+    world.delegate.answers["KVS.Get"] = IndexedDirEntries(entries=[DirEntry(key="k", value=b"v" * 300_000)], **META)
+    response = await world.get("/v1/kv/k?raw", Accept_Encoding="gzip")
+    assert response.headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(response.body) == b"v" * 300_000

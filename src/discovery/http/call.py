@@ -14,7 +14,7 @@ from discovery.model.requests import QueryMeta, QueryOptions, QuerySource
 
 from .cache import ReadCache
 from .decoding import DecodeError, Decoder, UnknownField
-from .encoding import JSON, Reply, meta_headers, to_json
+from .encoding import JSON, Reply, list_to_json, meta_headers, to_json
 from .errors import bad_request
 from .meter import Metrics
 from .options import HttpOptions
@@ -173,6 +173,13 @@ class Call:
         """A read's answer with the headers that say how fresh it is."""
         headers = meta_headers(meta, consistency=consistency) + extra
         return Reply(200, to_json(value, pretty=self.pretty), JSON, headers, watch)
+
+    async def list_reply(
+        self, value: Any, meta: QueryMeta, *, consistency: bool = False, extra: bytes = b"", watch: Watch | None = None
+    ) -> Reply:
+        """As `read_reply`, for what may be long."""
+        headers = meta_headers(meta, consistency=consistency) + extra
+        return Reply(200, await list_to_json(value, pretty=self.pretty), JSON, headers, watch)
 
     async def stream(self, content_type: str, headers: Mapping[str, str]) -> StreamResponse:
         """The beginning of an answer without an end."""

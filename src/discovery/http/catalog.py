@@ -77,12 +77,12 @@ async def nodes(call: Call) -> Reply:
     reply, watch = await call.ask_read("Catalog.ListNodes", _whole_datacenter(call))
     items = apply_filter(call.params.get("filter"), Node, reply.nodes)
     items = await nearest_first(call, items, lambda node: node.node)
-    return call.read_reply(items, reply, consistency=True, watch=watch)
+    return await call.list_reply(items, reply, consistency=True, watch=watch)
 
 
 async def services(call: Call) -> Reply:
     answer = await read_cached(call, "Catalog.ListServices", _whole_datacenter(call))
-    return answer.render(answer.reply.services)
+    return await answer.render(answer.reply.services)
 
 
 async def service(call: Call) -> Reply:
@@ -97,7 +97,7 @@ async def _instances(call: Call, *, connect: bool) -> Reply:
     answer = await read_cached(call, "Catalog.ServiceNodes", service_request(call, connect=connect))
     reply: IndexedServiceNodes = answer.reply
     items = apply_filter(call.params.get("filter"), ServiceNode, reply.service_nodes)
-    return answer.render(await nearest_first(call, items, lambda instance: instance.node))
+    return await answer.render(await nearest_first(call, items, lambda instance: instance.node))
 
 
 async def node(call: Call) -> Reply:

@@ -59,4 +59,4 @@ async def _compiled(call: Call, overrides: ChainOverrides) -> Reply:
     )
     answer = await read_cached(call, "DiscoveryChain.Get", request)
     reply: DiscoveryChainResponse = answer.reply
-    return answer.render(Answer(reply.chain))
+    return await answer.render(Answer(reply.chain))

@@ -44,7 +44,7 @@ async def _checks(call: Call, method: str, request: QueryOptions) -> Reply:
     reply, watch = await call.ask_read(method, request)
     items = apply_filter(call.params.get("filter"), HealthCheck, reply.health_checks)
     items = await nearest_first(call, items, lambda check: check.node)
-    return call.read_reply(items, reply, consistency=True, watch=watch)
+    return await call.list_reply(items, reply, consistency=True, watch=watch)
 
 
 async def service(call: Call) -> Reply:
@@ -67,7 +67,7 @@ async def _instances(call: Call, *, connect: bool = False, ingress: bool = False
     items = apply_filter(call.params.get("filter"), CheckServiceNode, reply.nodes)
     if only_passing:
         items = [item for item in items if all(check.status == PASSING for check in item.checks)]
-    return answer.render(await nearest_first(call, items, lambda item: item.node.node))
+    return await answer.render(await nearest_first(call, items, lambda item: item.node.node))
 
 
 async def services(call: Call) -> Reply:
@@ -82,7 +82,7 @@ async def services(call: Call) -> Reply:
     by_name: dict[str, list[CheckServiceNode]] = {}
     for item in await nearest_first(call, wanted, lambda item: item.node.node):
         by_name.setdefault(item.service.service, []).append(item)
-    return answer.render(by_name)
+    return await answer.render(by_name)
 
 
 def _is_wanted(item: CheckServiceNode, only_passing: bool, tags: list[str], node_meta: dict[str, str]) -> bool:

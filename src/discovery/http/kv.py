@@ -34,7 +34,7 @@ async def get(call: Call) -> Reply:
         return Reply(404, b"", NO_TYPE, meta_headers(reply), watch)
     if "raw" in call.params and not tree:
         return Reply(200, reply.entries[0].value or b"", _RAW_TYPE, meta_headers(reply) + _RAW_HEADERS, watch)
-    return call.read_reply(reply.entries, reply, watch=watch)
+    return await call.list_reply(reply.entries, reply, watch=watch)
 
 
 async def _keys(call: Call) -> Reply:
@@ -44,7 +44,7 @@ async def _keys(call: Call) -> Reply:
     reply, watch = await call.ask_read("KVS.ListKeys", request)
     if not reply.keys and call.rest:
         return Reply(404, b"", NO_TYPE, meta_headers(reply), watch)
-    return call.read_reply(reply.keys or [], reply, watch=watch)
+    return await call.list_reply(reply.keys or [], reply, watch=watch)
 
 
 async def put(call: Call) -> Reply:

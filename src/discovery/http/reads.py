@@ -19,9 +19,9 @@ class Answered(msgspec.Struct, frozen=True):
     cache_headers: bytes = b""
     watch: Watch | None = None
 
-    def render(self, value: Any) -> Reply:
+    async def render(self, value: Any) -> Reply:
         """`value`, taken from the reply, with the headers of the read."""
-        return self.call.read_reply(value, self.reply, consistency=True, extra=self.cache_headers, watch=self.watch)
+        return await self.call.list_reply(value, self.reply, consistency=True, extra=self.cache_headers, watch=self.watch)
 
 
 async def read_cached(call: Call, method: str, request: QueryOptions) -> Answered:

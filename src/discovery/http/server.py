@@ -21,7 +21,7 @@ from discovery.model.errors import DiscoveryError
 
 from . import kv
 from .call import Api, Call
-from .encoding import Reply, date_line, header, render
+from .encoding import Reply, compress_beside, date_line, header, render
 from .errors import error_reply, text_reply, unexpected_reply
 from .fast_lane import ApiServer, ClientLimit, Connection, Kept, KeptAnswers, Lane
 from .meter import Meter, Metrics
@@ -194,6 +194,8 @@ class HttpServer:
         elif old_version:
             connection = b"Connection: keep-alive\r\n"
         compress = reply.compressible and accepts_gzip(request.headers.get("Accept-Encoding", ""))
+        if compress and await compress_beside(reply):
+            compress = False
         start, rest = render(reply, self._common, connection, compress=compress, with_body=request.method != "HEAD")
         if old_version:
             start = start.replace(b"HTTP/1.1", b"HTTP/1.0", 1)
