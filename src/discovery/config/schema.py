@@ -102,6 +102,8 @@ _OPTIONS_WITHOUT_EFFECT_YET: Final = frozenset(
         "acl.default_policy",
         "acl.down_policy",
         "acl.tokens.replication",
+        "autopilot.disable_upgrade_migration",
+        "autopilot.upgrade_version_tag",
         "enable_debug",
         "limits.rpc_client_timeout",
         "ports.grpc",
