@@ -52,6 +52,7 @@ def test_every_command_has_a_tag_of_its_own_that_stays() -> None:
     assert tags == {
         "KV": 1, "Register": 2, "Deregister": 3, "SessionChange": 4, "Txn": 5, "PreparedQueryChange": 6, "ConfigEntryChange": 7,
         "IntentionChange": 8, "CoordinateBatch": 9, "AutopilotChange": 10, "ReapTombstones": 11, "RestoreChunk": 12,
+        "RegisterMany": 13,
     }  # fmt: skip
 
 

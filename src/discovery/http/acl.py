@@ -6,6 +6,7 @@ from discovery.model.errors import DiscoveryError
 
 from .call import Call
 from .encoding import Reply
+from .operation import describes
 
 PATHS: Final = (
     ("/v1/acl/bootstrap", ("PUT",)),
@@ -42,5 +43,6 @@ PATHS: Final = (
 )
 
 
+@describes("Refused: access control is off.")
 async def disabled(_call: Call) -> Reply:
     raise DiscoveryError("ACL support disabled", status=401)

@@ -25,6 +25,7 @@ from .encoding import Reply, header
 from .errors import bad_request, text_reply
 from .filter import apply_filter
 from .filter_syntax import parse
+from .operation import describes
 from .params import blocking_options, parse_bool, parse_wait
 
 _CHECK_SNAKE_CASE: Final = (
@@ -67,6 +68,7 @@ class AgentSelf(msgspec.Struct, frozen=True, kw_only=True):
 # --- the agent -----------------------------------------------------------------------------------------------------
 
 
+@describes("Reads the configuration and state of the agent.", params=("pretty",), reply=AgentSelf)
 async def self_(call: Call) -> Reply:
     agent = call.api.agent
     answer = AgentSelf(
@@ -81,10 +83,12 @@ async def self_(call: Call) -> Reply:
     return call.json(answer)
 
 
+@describes("Reads the version of the agent.", params=("pretty",), reply=dict[str, str])
 async def version(call: Call) -> Reply:
     return call.json({"SHA": "", "BuildDate": "", "HumanVersion": __version__, "FIPS": ""})
 
 
+@describes("Reads what the agent runs on.", params=("pretty",), reply=dict[str, Any])
 async def host(call: Call) -> Reply:
     """What the standard library tells about this machine."""
     return call.json(
@@ -116,6 +120,7 @@ def _disk() -> dict[str, object]:
     return {"path": "/", "total": total, "free": free, "used": total - free}
 
 
+@describes("Reads the metrics of the agent.", params=("pretty", "format"), reply=dict[str, Any])
 async def metrics(call: Call) -> Reply:
     accept = call.request.headers.get("Accept", "")
     wanted = "version=0.0.4" in accept or "application/openmetrics-text" in accept
@@ -126,6 +131,7 @@ async def metrics(call: Call) -> Reply:
     return Reply(200, call.api.metrics.as_prometheus(), _PROMETHEUS_TYPE)
 
 
+@describes("Follows the log of the agent.", params=("loglevel", "logjson"), reply="text/plain")
 async def monitor(call: Call) -> StreamResponse:
     """Log lines until the client goes away."""
     level = call.params.get("loglevel") or "info"
@@ -139,6 +145,7 @@ async def monitor(call: Call) -> StreamResponse:
     return response
 
 
+@describes("Lists the members of the gossip pool.", params=("pretty", "wan", "segment"), reply=list[MemberInfo] | None)
 async def members(call: Call) -> Reply:
     segment, wan = call.params.get("segment"), bool(call.params.get("wan"))
     if segment not in ("", _ALL_SEGMENTS):
@@ -148,26 +155,31 @@ async def members(call: Call) -> Reply:
     return call.json(call.api.agent.members(wan=wan))
 
 
+@describes("Joins the pool of another agent.", rest="{address}", params=("wan",))
 async def join(call: Call) -> Reply:
     await call.api.agent.join(call.rest, wan=bool(call.params.get("wan")))
     return DONE
 
 
+@describes("Leaves the pool and ends the agent.")
 async def leave(call: Call) -> Reply:
     await call.api.agent.leave()
     return DONE
 
 
+@describes("Makes a member that failed one that left.", rest="{node}", params=("prune",))
 async def force_leave(call: Call) -> Reply:
     await call.api.agent.force_leave(call.rest, prune="prune" in call.params)
     return DONE
 
 
+@describes("Reads the configuration again.")
 async def reload(call: Call) -> Reply:
     await call.api.agent.reload()
     return DONE
 
 
+@describes("Takes the agent's node out of service, or back in.", params=("enable", "reason"))
 async def node_maintenance(call: Call) -> Reply:
     call.api.services.node_maintenance(_enable(call), call.params.get("reason"))
     return DONE
@@ -186,6 +198,7 @@ def _enable(call: Call) -> bool:
 # --- services ------------------------------------------------------------------------------------------------------
 
 
+@describes("Lists the services of the agent.", params=("pretty", "filter"), reply=dict[str, AgentService])
 async def services(call: Call) -> Reply:
     found = dict(call.api.services.services())
     return call.json(_filtered(call, AgentService, found))
@@ -199,6 +212,12 @@ def _filtered(call: Call, kind: type, items: dict[str, Any]) -> dict[str, Any]:
     return {key: item for key, item in items.items() if item in kept}
 
 
+@describes(
+    "Reads a service of the agent; waits for another hash.",
+    rest="{service}",
+    params=("pretty", "hash", "wait"),
+    reply=AgentService,
+)
 async def service(call: Call) -> Reply:
     blocking_options(call.params)
     found = _service(call)
@@ -235,6 +254,7 @@ def wait_seconds(call: Call) -> float:
     return (wait + random.uniform(0, wait / 16)) / 1e9
 
 
+@describes("Registers a service with the agent.", params=("token", "replace-existing-checks"), body=ServiceSpec)
 async def register_service(call: Call) -> Reply:
     spec = await call.decode(_service_body)
     if not spec.name:
@@ -247,6 +267,7 @@ async def register_service(call: Call) -> Reply:
     return DONE
 
 
+@describes("Removes a service from the agent.", rest="{service}")
 async def deregister_service(call: Call) -> Reply:
     if not call.rest:
         raise RequestFailed("ServiceID missing")
@@ -254,6 +275,7 @@ async def deregister_service(call: Call) -> Reply:
     return DONE
 
 
+@describes("Takes a service out of service, or back in.", rest="{service}", params=("enable", "reason"))
 async def service_maintenance(call: Call) -> Reply:
     service_id = call.need("Missing service ID")
     enable = _enable(call)
@@ -264,6 +286,7 @@ async def service_maintenance(call: Call) -> Reply:
 # --- checks --------------------------------------------------------------------------------------------------------
 
 
+@describes("Lists the checks of the agent.", params=("pretty", "filter"), reply=dict[str, HealthCheck])
 async def checks(call: Call) -> Reply:
     """Without any check a filter's syntax counts, but not what it selects."""
     found = dict(call.api.services.checks())
@@ -273,6 +296,7 @@ async def checks(call: Call) -> Reply:
     return call.json(_filtered(call, HealthCheck, found) if found else found)
 
 
+@describes("Registers a check with the agent.", params=("token",), body=CheckSpec)
 async def register_check(call: Call) -> Reply:
     spec = await call.decode(_check_body)
     if not spec.name:
@@ -285,6 +309,7 @@ async def register_check(call: Call) -> Reply:
     return DONE
 
 
+@describes("Removes a check from the agent.", rest="{check}")
 async def deregister_check(call: Call) -> Reply:
     if not call.rest:
         raise RequestFailed("CheckID missing")
@@ -292,18 +317,22 @@ async def deregister_check(call: Call) -> Reply:
     return DONE
 
 
+@describes("Sets a TTL check to passing.", rest="{check}", params=("note",))
 async def check_pass(call: Call) -> Reply:
     return _update(call, PASSING, call.params.get("note"))
 
 
+@describes("Sets a TTL check to warning.", rest="{check}", params=("note",))
 async def check_warn(call: Call) -> Reply:
     return _update(call, WARNING, call.params.get("note"))
 
 
+@describes("Sets a TTL check to critical.", rest="{check}", params=("note",))
 async def check_fail(call: Call) -> Reply:
     return _update(call, CRITICAL, call.params.get("note"))
 
 
+@describes("Sets the status and output of a TTL check.", rest="{check}", body=CheckUpdate)
 async def check_update(call: Call) -> Reply:
     update = await call.decode(_update_body)
     if update.status not in _STATUSES:

@@ -4,18 +4,22 @@ from typing import Final
 
 from discovery.model.duration import Duration, InvalidDuration
 from discovery.model.errors import InvalidRequest
+from discovery.model.records import HealthCheck
 
 from .call import DONE, Call
 from .encoding import Reply
+from .operation import describes
 
 DEFAULT_DRAIN: Final = Duration.from_seconds(30)
 
 
+@describes("Runs a check now, and answers what it found.", rest="{check}", reply=HealthCheck)
 async def run_check(call: Call) -> Reply:
     """Runs a check now and answers what it found."""
     return call.json(await call.api.services.run_check(call.need("Missing check ID")))
 
 
+@describes("Takes a service out of health and DNS, and deregisters it later.", rest="{service}", params=("wait", "reason"))
 async def drain_service(call: Call) -> Reply:
     """Takes a service out of health and DNS at once, and deregisters it after `wait`."""
     service_id = call.need("Missing service ID")

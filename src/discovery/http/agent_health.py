@@ -19,6 +19,7 @@ from discovery.model.records import (
 
 from .call import Call
 from .encoding import JSON, Reply, header, to_json
+from .operation import describes
 
 MAINTENANCE: Final = "maintenance"
 _CODES: Final = {PASSING: 200, WARNING: 429, CRITICAL: 503, MAINTENANCE: 503}
@@ -62,6 +63,12 @@ class ServiceHealth(Record, frozen=True, kw_only=True):
     checks: list[ShownCheck] | None
 
 
+@describes(
+    "Tells by its status code how healthy a service of the agent is.",
+    rest="{service}",
+    params=("pretty", "format"),
+    reply=ServiceHealth,
+)
 async def by_id(call: Call) -> Reply:
     if not call.rest:
         raise RequestFailed("Bad request: Missing serviceID")
@@ -76,6 +83,12 @@ async def by_id(call: Call) -> Reply:
     return _answer(call, health.aggregated_status, health)
 
 
+@describes(
+    "Tells by its status code how healthy all services of a name are.",
+    rest="{name}",
+    params=("pretty", "format"),
+    reply=list[ServiceHealth],
+)
 async def by_name(call: Call) -> Reply:
     if not call.rest:
         raise RequestFailed("Bad request: Missing service Name")

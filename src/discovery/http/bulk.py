@@ -13,6 +13,7 @@ from discovery.model.requests import RegisterManyRequest, RegisterManyResponse, 
 from .call import Call
 from .decoding import DecodeError, Decoder, Rules, parse_json
 from .encoding import Reply
+from .operation import COMMON, describes
 
 MAX_BODY: Final = 64 * 1024 * 1024
 _AT_A_TIME: Final = 256
@@ -27,6 +28,7 @@ class BulkAnswer(Record, frozen=True, kw_only=True):
     errors: list[TxnError] | None = always(lambda: None)
 
 
+@describes("Registers many things at once, all or none.", params=COMMON, body=list[RegisterRequest], reply=BulkAnswer)
 async def register(call: Call) -> Reply:
     registrations = await _decode(await call.body(MAX_BODY))
     given = [replace(one, datacenter=one.datacenter or call.datacenter, token="") for one in registrations]

@@ -12,6 +12,7 @@ from discovery.model.requests import (
     IndexedNodeServiceList,
     IndexedNodeServices,
     IndexedServiceNodes,
+    NodeServiceList,
     NodeServices,
     NodeSpecificRequest,
     QueryOptions,
@@ -23,8 +24,9 @@ from .call import Call
 from .decoding import Decoder, Rules
 from .encoding import Reply
 from .filter import apply_filter
-from .gateways import services_of
+from .gateways import GatewayService, services_of
 from .near import nearest_first
+from .operation import COMMON, CONSISTENCY, INSTANCES, READ, describes
 from .params import key_value_pairs
 from .reads import read_cached
 
@@ -41,6 +43,7 @@ class DeregisterBody(DeregisterRequest, frozen=True, kw_only=True):
 _deregister_body: Final = Decoder(DeregisterBody)
 
 
+@describes("Registers a node, a service and checks.", params=COMMON, body=RegisterRequest, reply=bool)
 async def register(call: Call) -> Reply:
     body = await call.decode(_register_body)
     request = msgspec.structs.replace(
@@ -50,6 +53,7 @@ async def register(call: Call) -> Reply:
     return call.boolean(True)
 
 
+@describes("Removes a node, a service or a check.", params=COMMON, body=DeregisterBody, reply=bool)
 async def deregister(call: Call) -> Reply:
     body = await call.decode(_deregister_body)
     request = DeregisterRequest(
@@ -63,6 +67,7 @@ async def deregister(call: Call) -> Reply:
     return call.boolean(True)
 
 
+@describes("Lists the datacenters, the nearest first.", params=(*COMMON, *CONSISTENCY, "cached"), reply=list[str])
 async def datacenters(call: Call) -> Reply:
     """Those that this datacenter knows, whichever `?dc` names."""
     request = QueryOptions(**call.consistency())
@@ -72,6 +77,7 @@ async def datacenters(call: Call) -> Reply:
     return call.json(await call.ask("Catalog.ListDatacenters", request))
 
 
+@describes("Lists nodes.", params=(*READ, "filter", "near", "node-meta"), reply=list[Node])
 async def nodes(call: Call) -> Reply:
     reply: IndexedNodes
     reply, watch = await call.ask_read("Catalog.ListNodes", _whole_datacenter(call))
@@ -80,15 +86,22 @@ async def nodes(call: Call) -> Reply:
     return await call.list_reply(items, reply, consistency=True, watch=watch)
 
 
+@describes(
+    "Lists the names of services with the tags of their instances.",
+    params=(*READ, "cached", "node-meta"),
+    reply=dict[str, list[str]],
+)
 async def services(call: Call) -> Reply:
     answer = await read_cached(call, "Catalog.ListServices", _whole_datacenter(call))
     return await answer.render(answer.reply.services)
 
 
+@describes("Lists the instances of a service.", rest="{service}", params=INSTANCES, reply=list[ServiceNode])
 async def service(call: Call) -> Reply:
     return await _instances(call, connect=False)
 
 
+@describes("Lists what the mesh reaches a service by.", rest="{service}", params=INSTANCES, reply=list[ServiceNode])
 async def connect(call: Call) -> Reply:
     return await _instances(call, connect=True)
 
@@ -100,6 +113,7 @@ async def _instances(call: Call, *, connect: bool) -> Reply:
     return await answer.render(await nearest_first(call, items, lambda instance: instance.node))
 
 
+@describes("Reads a node with its services by id.", rest="{node}", params=(*READ, "filter"), reply=NodeServices | None)
 async def node(call: Call) -> Reply:
     request = NodeSpecificRequest(node=call.need("Missing node name"), **call.read())
     reply: IndexedNodeServices
@@ -113,6 +127,7 @@ async def node(call: Call) -> Reply:
     return call.read_reply(found, reply, consistency=True, watch=watch)
 
 
+@describes("Reads a node with its services as a list.", rest="{node}", params=(*READ, "filter"), reply=NodeServiceList)
 async def node_services(call: Call) -> Reply:
     request = NodeSpecificRequest(node=call.need("Missing node name"), **call.read())
     reply: IndexedNodeServiceList
@@ -124,6 +139,7 @@ async def node_services(call: Call) -> Reply:
     return call.read_reply(found, reply, consistency=True, watch=watch)
 
 
+@describes("Lists the services behind a gateway.", rest="{gateway}", params=READ, reply=list[GatewayService] | None)
 async def gateway_services(call: Call) -> Reply:
     found, meta = await services_of(call, call.need("Missing gateway name"))
     return call.read_reply(found, meta, consistency=True)

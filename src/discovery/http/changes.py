@@ -18,6 +18,7 @@ from discovery.model.requests import Change, ChangesReply, ChangesRequest
 
 from .call import Call
 from .encoding import to_json
+from .operation import COMMON, CONSISTENCY, describes
 from .params import consistency_options, parse_uint
 
 KINDS: Final = ("key", "node", "service", "check")
@@ -28,6 +29,11 @@ _RETRY_PAUSE: Final = 1.0
 """Seconds."""
 
 
+@describes(
+    "Follows changes of keys, nodes, services and checks.",
+    params=(*COMMON, *CONSISTENCY, "index", "kind", "prefix", "node", "service"),
+    reply="text/event-stream",
+)
 async def stream(call: Call) -> StreamResponse:
     request = _request(call)
     began = request.min_query_index

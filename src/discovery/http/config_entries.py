@@ -13,6 +13,7 @@ from discovery.model.service_rules import several_errors
 from .call import Call
 from .decoding import DecodeError, Decoder, Rules, parse_json, unknown_fields
 from .encoding import ERROR_TEXT, Reply, go_quote, meta_headers
+from .operation import READ, Operation, describes
 from .params import parse_uint
 
 _SNAKE_CASE: Final = {part: Rules(snake_case=part.__struct_fields__) for part in PARTS}
@@ -21,6 +22,12 @@ _PREFIX: Final = "Bad request: Request decoding failed: "
 _GO_KINDS: Final = {list: "slice", str: "string", bool: "bool"}
 
 
+@describes(
+    "Writes a configuration entry, if the condition holds.",
+    params=("token", "pretty", "cas"),
+    body=tuple(KINDS.values()),
+    reply=bool,
+)
 async def apply(call: Call) -> Reply:
     entry = _decode(await call.body())
     cas = call.params.get("cas")
@@ -77,6 +84,13 @@ def _read_duration(kind: Any, value: Any) -> Any:
     return Duration.parse(value) if kind is Duration and isinstance(value, str) else kind(value)
 
 
+@describes(
+    "Reads a configuration entry.",
+    rest="{kind}/{name}",
+    params=READ,
+    reply=dict[str, Any],
+    elsewhere={"{kind}": Operation("Lists the configuration entries of a kind.", params=READ, reply=list[dict[str, Any]])},
+)
 async def get(call: Call) -> Reply:
     kind, slash, name = call.rest.partition("/")
     if kind and kind not in KINDS:
@@ -91,6 +105,7 @@ async def get(call: Call) -> Reply:
     return call.read_reply(_shown(reply.entries[0]), reply)
 
 
+@describes("Removes a configuration entry.", rest="{kind}/{name}", params=("token", "pretty"), reply=dict[str, Any])
 async def delete(call: Call) -> Reply:
     kind, slash, name = call.rest.partition("/")
     if not kind or not slash:

@@ -5,7 +5,9 @@ from discovery.model.errors import RequestFailed
 
 from .call import Call
 from .encoding import Reply
+from .operation import describes
 
 
+@describes("Refused: there is no certificate authority.")
 async def disabled(_call: Call) -> Reply:
     raise RequestFailed("Connect must be enabled in order to use this endpoint")

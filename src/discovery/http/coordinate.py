@@ -7,6 +7,7 @@ from discovery.model.errors import DiscoveryError, RequestFailed
 from discovery.model.records import NodeCoordinate
 from discovery.model.requests import (
     CoordinateUpdateRequest,
+    DatacenterMap,
     DCSpecificRequest,
     Empty,
     IndexedCoordinates,
@@ -16,6 +17,7 @@ from discovery.model.requests import (
 from .call import DONE, Call
 from .decoding import Decoder
 from .encoding import Reply, meta_headers
+from .operation import COMMON, READ, describes
 
 DIMENSIONS: Final = 8
 _update_body: Final = Decoder(CoordinateUpdateRequest)
@@ -26,17 +28,20 @@ def _check_enabled(call: Call) -> None:
         raise DiscoveryError("Coordinate support disabled", status=401)
 
 
+@describes("Lists where the servers of all datacenters are.", params=COMMON, reply=list[DatacenterMap])
 async def datacenters(call: Call) -> Reply:
     _check_enabled(call)
     return call.json(await call.ask("Coordinate.ListDatacenters", Empty()))
 
 
+@describes("Lists where nodes are.", params=(*READ, "segment"), reply=list[NodeCoordinate])
 async def nodes(call: Call) -> Reply:
     _check_enabled(call)
     reply: IndexedCoordinates = await call.ask("Coordinate.ListNodes", DCSpecificRequest(source=call.source(), **call.read()))
     return call.read_reply(_of_segment(call, reply), reply)
 
 
+@describes("Reads where a node is.", rest="{node}", params=(*READ, "segment"), reply=list[NodeCoordinate])
 async def node(call: Call) -> Reply:
     _check_enabled(call)
     reply: IndexedCoordinates = await call.ask("Coordinate.Node", NodeSpecificRequest(node=call.rest, **call.read()))
@@ -49,6 +54,7 @@ def _of_segment(call: Call, reply: IndexedCoordinates) -> list[NodeCoordinate]:
     return [entry for entry in reply.coordinates if "segment" not in call.params or entry.segment == wanted]
 
 
+@describes("Tells where a node is.", params=COMMON, body=CoordinateUpdateRequest)
 async def update(call: Call) -> Reply:
     _check_enabled(call)
     body = await call.decode(_update_body)

@@ -11,6 +11,7 @@ from .call import Call
 from .decoding import DecodeError, Decoder, Rules
 from .encoding import Reply
 from .errors import bad_request
+from .operation import READ, describes
 from .reads import read_cached
 
 _body: Final = Decoder(
@@ -27,10 +28,18 @@ class Answer(Record, frozen=True):
     chain: Chain | None
 
 
+@describes("Reads the discovery chain of a service.", rest="{service}", params=(*READ, "cached", "compile-dc"), reply=Answer)
 async def get(call: Call) -> Reply:
     return await _compiled(call, ChainOverrides())
 
 
+@describes(
+    "Reads the discovery chain of a service with other wishes.",
+    rest="{service}",
+    params=(*READ, "cached", "compile-dc"),
+    body=ChainOverrides,
+    reply=Answer,
+)
 async def post(call: Call) -> Reply:
     return await _compiled(call, await _overrides(call))
 

@@ -16,6 +16,7 @@ from discovery.model.requests import DeregisterRequest, KVSRequest
 from .call import Call
 from .decoding import Decoder
 from .encoding import Reply
+from .operation import COMMON, describes
 
 
 class Dismissal(Record, frozen=True, kw_only=True):
@@ -27,6 +28,7 @@ class Dismissal(Record, frozen=True, kw_only=True):
 _body: Final = Decoder(Dismissal)
 
 
+@describes("Removes a service so that its agent does not register it again.", params=COMMON, body=Dismissal, reply=bool)
 async def deregister_everywhere(call: Call) -> Reply:
     body = await call.decode(_body)
     if not body.node or not body.service_id:

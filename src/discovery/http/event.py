@@ -10,12 +10,16 @@ from discovery.model.patterns import InvalidPattern, compile_pattern
 from .agent import wait_seconds
 from .call import Call
 from .encoding import Reply
+from .operation import BLOCKING, COMMON, describes
 from .params import blocking_options
 
 _MAX_PAYLOAD: Final = 65536
 """Bytes read of a payload; the gossip layer allows far less and says so in its own words."""
 
 
+@describes(
+    "Sends a user event to all agents.", rest="{name}", params=(*COMMON, "node", "service", "tag"), body=bytes, reply=UserEvent
+)
 async def fire(call: Call) -> Reply:
     name = call.need("Missing name")
     filters = {kind: call.params.get(kind) for kind in ("node", "service", "tag")}
@@ -41,6 +45,7 @@ def _check_pattern(kind: str, pattern: str) -> None:
         raise RequestFailed(f"Invalid {kind} filter: {error}") from None
 
 
+@describes("Lists the newest events that this agent received.", params=("pretty", *BLOCKING, "name"), reply=list[UserEvent])
 async def list_all(call: Call) -> Reply:
     wanted_index = _wanted_index(call)
     events, index = _matching(call)

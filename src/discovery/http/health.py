@@ -16,19 +16,23 @@ from .catalog import service_request
 from .encoding import Reply
 from .filter import apply_filter
 from .near import nearest_first
+from .operation import CHECKS, INSTANCES, READ, describes
 from .params import key_value_pairs, parse_bool
 from .reads import read_cached
 
 
+@describes("Lists the checks of a node.", rest="{node}", params=(*READ, "filter"), reply=list[HealthCheck])
 async def node(call: Call) -> Reply:
     request = NodeSpecificRequest(node=call.need("Missing node name"), **call.read())
     return await _checks(call, "Health.NodeChecks", request)
 
 
+@describes("Lists the checks of a service.", rest="{service}", params=CHECKS, reply=list[HealthCheck])
 async def checks(call: Call) -> Reply:
     return await _checks(call, "Health.ServiceChecks", service_request(call))
 
 
+@describes("Lists the checks in a state.", rest="{state}", params=CHECKS, reply=list[HealthCheck])
 async def state(call: Call) -> Reply:
     request = ChecksInStateRequest(
         state=call.need("Missing check state"),
@@ -47,14 +51,32 @@ async def _checks(call: Call, method: str, request: QueryOptions) -> Reply:
     return await call.list_reply(items, reply, consistency=True, watch=watch)
 
 
+@describes(
+    "Lists the instances of a service with their checks.",
+    rest="{service}",
+    params=(*INSTANCES, "passing"),
+    reply=list[CheckServiceNode],
+)
 async def service(call: Call) -> Reply:
     return await _instances(call)
 
 
+@describes(
+    "Lists what the mesh reaches a service by, with checks.",
+    rest="{service}",
+    params=(*INSTANCES, "passing"),
+    reply=list[CheckServiceNode],
+)
 async def connect(call: Call) -> Reply:
     return await _instances(call, connect=True)
 
 
+@describes(
+    "Lists the gateways that expose a service, with checks.",
+    rest="{service}",
+    params=(*INSTANCES, "passing"),
+    reply=list[CheckServiceNode],
+)
 async def ingress(call: Call) -> Reply:
     return await _instances(call, ingress=True)
 
@@ -70,6 +92,9 @@ async def _instances(call: Call, *, connect: bool = False, ingress: bool = False
     return await answer.render(await nearest_first(call, items, lambda item: item.node.node))
 
 
+@describes(
+    "Lists all services with their instances and checks.", params=(*INSTANCES, "passing"), reply=dict[str, list[CheckServiceNode]]
+)
 async def services(call: Call) -> Reply:
     """All services with their instances by name, in one answer. Ours, not Consul's."""
     filters = key_value_pairs(call.params.all("node-meta"))

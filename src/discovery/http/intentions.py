@@ -25,6 +25,7 @@ from .decoding import DecodeError, Decoder
 from .encoding import Reply
 from .errors import bad_request
 from .filter import apply_filter
+from .operation import COMMON, READ, describes
 
 _NAMESPACE: Final = "default"
 _WILDCARD: Final = "*"
@@ -40,14 +41,21 @@ class Authorization(Record, frozen=True, kw_only=True):
     namespace: str = always(str)
 
 
+class Verdict(Record, frozen=True, kw_only=True):
+    authorized: bool
+    reason: str
+
+
 _authorization: Final = Decoder(Authorization)
 
 
+@describes("Lists intentions, the deciding ones first.", params=(*READ, "filter"), reply=list[Intention])
 async def list_all(call: Call) -> Reply:
     reply: IndexedIntentions = await call.ask("Intention.List", DCSpecificRequest(**call.read()))
     return call.read_reply(apply_filter(call.params.get("filter"), Intention, reply.intentions), reply)
 
 
+@describes("Makes an intention.", params=COMMON, body=Intention, reply=dict[str, str])
 async def create(call: Call) -> Reply:
     try:
         intention = _body.decode(await call.body())
@@ -56,6 +64,7 @@ async def create(call: Call) -> Reply:
     return call.json({"ID": await _apply(call, "create", intention)})
 
 
+@describes("Reads an intention.", rest="{intention}", params=READ, reply=Intention)
 async def get(call: Call) -> Reply:
     try:
         reply: IndexedIntentions = await call.ask("Intention.Get", IntentionQueryRequest(intention_id=call.rest, **call.read()))
@@ -68,6 +77,7 @@ async def get(call: Call) -> Reply:
     return call.json(reply.intentions[0])
 
 
+@describes("Changes an intention.", rest="{intention}", params=COMMON, body=Intention, reply=dict[str, str])
 async def update(call: Call) -> Reply:
     body = await call.decode(_body, "Bad request: Request decode failed: ")
     intention = msgspec.structs.replace(body, id=call.rest)
@@ -75,6 +85,7 @@ async def update(call: Call) -> Reply:
     return call.json({"ID": call.rest})
 
 
+@describes("Removes an intention.", rest="{intention}", params=COMMON, reply=bool)
 async def delete(call: Call) -> Reply:
     await _apply(call, "delete", Intention(id=call.rest))
     return call.boolean(True)
@@ -91,6 +102,7 @@ def _entry(text: str) -> IntentionMatchEntry:
     return IntentionMatchEntry(namespace, name) if separator else IntentionMatchEntry(_NAMESPACE, text)
 
 
+@describes("Lists the intentions that apply to a service.", params=(*READ, "by", "name"), reply=dict[str, list[Intention] | None])
 async def match(call: Call) -> Reply:
     by = _required(call, "by")
     if by not in ("source", "destination"):
@@ -102,6 +114,7 @@ async def match(call: Call) -> Reply:
     return call.json({name: matches or None for name, matches in zip(names, reply.matches, strict=True)})
 
 
+@describes("Tells whether a service may connect to another.", params=(*READ, "source", "destination"), reply=dict[str, bool])
 async def check(call: Call) -> Reply:
     source, destination = _entry(_required(call, "source")), _entry(_required(call, "destination"))
     question = IntentionQueryCheck(
@@ -121,6 +134,7 @@ def _required(call: Call, name: str) -> str:
     return call.params.get(name)
 
 
+@describes("Reads the intention between two services.", params=(*COMMON, "source", "destination"), reply=Intention)
 async def exact_get(call: Call) -> Reply:
     found = await _exact(call)
     if found is None:
@@ -128,6 +142,9 @@ async def exact_get(call: Call) -> Reply:
     return call.json(found)
 
 
+@describes(
+    "Makes or changes the intention between two services.", params=(*COMMON, "source", "destination"), body=Intention, reply=bool
+)
 async def exact_put(call: Call) -> Reply:
     body = await call.decode(_body, "Bad request: Request decode failed: ")
     source, destination = _entry(_required(call, "source")), _entry(_required(call, "destination"))
@@ -144,6 +161,7 @@ async def exact_put(call: Call) -> Reply:
     return call.boolean(True)
 
 
+@describes("Removes the intention between two services.", params=(*COMMON, "source", "destination"), reply=bool)
 async def exact_delete(call: Call) -> Reply:
     found = await _exact(call)
     if found is not None:
@@ -162,6 +180,7 @@ async def _exact(call: Call) -> Intention | None:
     return None
 
 
+@describes("Tells whether the bearer of a certificate may connect.", params=COMMON, body=Authorization, reply=Verdict)
 async def authorize(call: Call) -> Reply:
     """May the bearer of a certificate connect to a local service? Asked at every connection, so the cache answers."""
     body = await call.decode(_authorization, "Bad request: Request decode failed: ")
@@ -175,11 +194,6 @@ async def authorize(call: Call) -> Reply:
     reply: IndexedIntentionMatches = cached.reply
     answer = _verdict(source, reply.matches[0] if reply.matches else [])
     return call.json(answer, extra=cached.headers())
-
-
-class Verdict(Record, frozen=True, kw_only=True):
-    authorized: bool
-    reason: str
 
 
 def _verdict(source: IntentionMatchEntry, matches: list[Intention]) -> Verdict:

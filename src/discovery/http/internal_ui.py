@@ -21,6 +21,7 @@ from .encoding import Reply
 from .filter import apply_filter
 from .gateways import INGRESS, GatewayService, services_of
 from .nulls import bare_check, bare_service
+from .operation import READ, describes
 
 _EXTERNAL_SOURCE: Final = "external-source"
 
@@ -45,12 +46,14 @@ class ServiceSummary(Record, frozen=True, kw_only=True):
     gateway_config: GatewayConfig = always(GatewayConfig)
 
 
+@describes("Lists nodes with all that is on them.", params=(*READ, "filter"), reply=list[NodeInfo])
 async def nodes(call: Call) -> Reply:
     reply: IndexedNodeDump = await call.ask("Internal.NodeDump", DCSpecificRequest(**call.read()))
     found = [_shown(entry) for entry in apply_filter(call.params.get("filter"), NodeInfo, reply.dump)]
     return call.read_reply(found, reply)
 
 
+@describes("Reads a node with all that is on it.", rest="{node}", params=READ, reply=NodeInfo)
 async def node(call: Call) -> Reply:
     request = NodeSpecificRequest(node=call.need("Missing node name"), **call.read())
     reply: IndexedNodeDump = await call.ask("Internal.NodeInfo", request)
@@ -64,12 +67,14 @@ def _shown(entry: NodeInfo) -> NodeInfo:
     return replace(entry, services=services, checks=[bare_check(check) for check in entry.checks or ()])
 
 
+@describes("Lists services in short.", params=(*READ, "filter"), reply=list[ServiceSummary])
 async def services(call: Call) -> Reply:
     reply: IndexedCheckServiceNodes = await call.ask("Internal.ServiceDump", ServiceDumpRequest(**call.read()))
     found = apply_filter(call.params.get("filter"), CheckServiceNode, reply.nodes)
     return call.read_reply(summaries(found), reply)
 
 
+@describes("Lists the services behind a gateway in short.", rest="{gateway}", params=READ, reply=list[ServiceSummary])
 async def gateway_services_nodes(call: Call) -> Reply:
     """The services behind a gateway, each with its instances and where the gateway listens for it."""
     found, meta = await services_of(call, call.need("Missing gateway name"))

@@ -12,6 +12,7 @@ from .call import DONE, Call
 from .decoding import Decoder
 from .encoding import Reply
 from .errors import bad_request
+from .operation import COMMON, describes
 from .params import parse_bool
 
 _MAX_RELAYS: Final = 5
@@ -25,6 +26,7 @@ class KeyBody(Record, frozen=True, kw_only=True):
 _body: Final = Decoder(KeyBody)
 
 
+@describes("Lists the keys of gossip.", params=(*COMMON, "relay-factor", "local-only"), reply=list[KeyringResponse])
 async def list_keys(call: Call) -> Reply:
     local_only = False
     if text := call.params.get("local-only"):
@@ -35,14 +37,17 @@ async def list_keys(call: Call) -> Reply:
     return call.json(await _operate(call, "list", local_only=local_only))
 
 
+@describes("Gives a key to all members.", params=(*COMMON, "relay-factor"), body=KeyBody)
 async def install(call: Call) -> Reply:
     return await _change(call, "install")
 
 
+@describes("Makes a key the one that is used.", params=(*COMMON, "relay-factor"), body=KeyBody)
 async def use(call: Call) -> Reply:
     return await _change(call, "use")
 
 
+@describes("Takes a key from all members.", params=(*COMMON, "relay-factor"), body=KeyBody)
 async def remove(call: Call) -> Reply:
     return await _change(call, "remove")
 

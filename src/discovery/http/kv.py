@@ -8,6 +8,7 @@ from discovery.model.requests import IndexedDirEntries, IndexedKeyList, KeyListR
 
 from .call import Api, Call
 from .encoding import NO_TYPE, Reply, meta_headers
+from .operation import COMMON, READ, describes
 from .params import parse_uint
 
 _RAW_TYPE: Final = b"Content-Type: text/plain\r\n"
@@ -21,6 +22,9 @@ _UNCONDITIONAL: Final = frozenset({"set", "delete", "delete-tree"})
 _CONDITIONS: Final = {"cas": "cas", "acquire": "lock", "release": "unlock"}
 
 
+@describes(
+    "Reads a key, or all below it.", rest="{key}", params=(*READ, "recurse", "keys", "separator", "raw"), reply=list[DirEntry]
+)
 async def get(call: Call) -> Reply:
     if "keys" in call.params:
         return await _keys(call)
@@ -47,6 +51,13 @@ async def _keys(call: Call) -> Reply:
     return await call.list_reply(reply.keys or [], reply, watch=watch)
 
 
+@describes(
+    "Writes a key, if the condition holds.",
+    rest="{key}",
+    params=(*COMMON, "flags", "cas", "acquire", "release"),
+    body=bytes,
+    reply=bool,
+)
 async def put(call: Call) -> Reply:
     key = call.need(_MISSING_KEY)
     operation, fields = _condition(call) if call.params else ("set", {})
@@ -94,6 +105,7 @@ def _condition(call: Call) -> tuple[str, dict[str, Any]]:
     return _CONDITIONS[given[0]], fields
 
 
+@describes("Removes a key, or all below it.", rest="{key}", params=(*COMMON, "recurse", "cas"), reply=bool)
 async def delete(call: Call) -> Reply:
     params = call.params
     tree = "recurse" in params

@@ -10,13 +10,16 @@ from discovery.model.naming import always
 from discovery.model.records import CONSUL_SERVICE, AutopilotConfig, NodeService, Record
 from discovery.model.requests import (
     AutopilotSetRequest,
+    AutopilotState,
     DCSpecificRequest,
     IndexedCheckServiceNodes,
     IndexedNodes,
     OperatorHealthReply,
+    RaftConfigurationResponse,
     RaftRemovePeerRequest,
     ServiceDumpRequest,
     TransferLeaderRequest,
+    TransferLeaderResponse,
 )
 from discovery.model.service_rules import CONNECT_PROXY, GATEWAYS
 
@@ -24,6 +27,7 @@ from .call import DONE, Call
 from .decoding import Decoder
 from .encoding import Reply
 from .errors import bad_request
+from .operation import COMMON, CONSISTENCY, READ, describes
 from .params import parse_uint
 
 _autopilot_body: Final = Decoder(AutopilotConfig)
@@ -33,10 +37,12 @@ def _question(call: Call) -> DCSpecificRequest:
     return DCSpecificRequest(**call.read())
 
 
+@describes("Reads the Raft configuration.", params=(*COMMON, *CONSISTENCY), reply=RaftConfigurationResponse)
 async def raft_configuration(call: Call) -> Reply:
     return call.json(await call.ask("Operator.RaftGetConfiguration", _question(call)))
 
 
+@describes("Removes a server from the Raft configuration.", params=(*COMMON, "id", "address"))
 async def raft_remove_peer(call: Call) -> Reply:
     server_id, address = call.params.get("id"), call.params.get("address")
     if not server_id and not address:
@@ -48,15 +54,18 @@ async def raft_remove_peer(call: Call) -> Reply:
     return DONE
 
 
+@describes("Hands leadership over.", params=(*COMMON, "id"), reply=TransferLeaderResponse)
 async def transfer_leader(call: Call) -> Reply:
     request = TransferLeaderRequest(id=call.params.get("id"), **call.scope())
     return call.json(await call.ask("Operator.TransferLeader", request))
 
 
+@describes("Reads autopilot's settings.", params=(*COMMON, *CONSISTENCY), reply=AutopilotConfig)
 async def autopilot_configuration(call: Call) -> Reply:
     return call.json(await call.ask("Operator.AutopilotGetConfiguration", _question(call)))
 
 
+@describes("Changes autopilot's settings.", params=(*COMMON, "cas"), body=AutopilotConfig, reply=bool)
 async def set_autopilot_configuration(call: Call) -> Reply:
     config = await call.decode(_autopilot_body, "Bad request: Error parsing autopilot config: ")
     cas = "cas" in call.params and call.params.get("cas") != ""
@@ -70,6 +79,7 @@ async def set_autopilot_configuration(call: Call) -> Reply:
     return call.boolean(await call.ask("Operator.AutopilotSetConfiguration", request))
 
 
+@describes("Reads what autopilot thinks of the servers.", params=(*COMMON, *CONSISTENCY), reply=AutopilotState)
 async def autopilot_state(call: Call) -> Reply:
     return call.json(await call.ask("Operator.AutopilotState", _question(call)))
 
@@ -95,6 +105,7 @@ class Usage(Record, frozen=True, kw_only=True):
     results_filtered_by_acls: bool = msgspec.field(name="ResultsFilteredByACLs", default_factory=bool)
 
 
+@describes("Counts what the catalog holds.", params=READ, reply=Usage)
 async def usage(call: Call) -> Reply:
     instances: IndexedCheckServiceNodes = await call.ask("Internal.ServiceDump", ServiceDumpRequest(**call.read()))
     nodes: IndexedNodes = await call.ask("Catalog.ListNodes", DCSpecificRequest(**call.scope()))
@@ -121,6 +132,7 @@ def _usage(services: list[NodeService], nodes: int) -> ServiceUsage:
     )
 
 
+@describes("Reads the health of the servers.", params=(*COMMON, *CONSISTENCY), reply=OperatorHealthReply)
 async def autopilot_health(call: Call) -> Reply:
     reply: OperatorHealthReply = await call.ask("Operator.ServerHealth", _question(call))
     return call.json(reply, status=200 if reply.healthy else 429)

@@ -23,6 +23,7 @@ from .decoding import DecodeError, Decoder
 from .encoding import JSON, Reply, meta_headers
 from .near import nearest_first
 from .nulls import BareInstance, bare_instance
+from .operation import COMMON, CONSISTENCY, READ, Operation, describes
 
 
 class Executed(Record, frozen=True, kw_only=True):
@@ -52,16 +53,34 @@ _EXECUTE: Final = "/execute"
 _EXPLAIN: Final = "/explain"
 
 
+@describes("Lists prepared queries.", params=READ, reply=list[PreparedQuery])
 async def list_all(call: Call) -> Reply:
     reply: IndexedPreparedQueries = await call.ask("PreparedQuery.List", DCSpecificRequest(**call.read()))
     return call.read_reply(reply.queries or [], reply, consistency=True)
 
 
+@describes("Makes a prepared query.", params=COMMON, body=PreparedQuery, reply=dict[str, str])
 async def create(call: Call) -> Reply:
     query_id = await _change(call, "create", await call.decode(_body))
     return call.json({"ID": query_id})
 
 
+@describes(
+    "Reads a prepared query.",
+    rest="{query}",
+    params=READ,
+    reply=list[PreparedQuery],
+    elsewhere={
+        "{query}/execute": Operation(
+            "Runs a prepared query, by id or name.",
+            params=(*COMMON, *CONSISTENCY, "limit", "near", "connect", "cached"),
+            reply=Executed,
+        ),
+        "{query}/explain": Operation(
+            "Reads what a prepared query means for a name.", params=(*COMMON, *CONSISTENCY), reply=Explained
+        ),
+    },
+)
 async def get(call: Call) -> Reply:
     if call.rest.endswith(_EXECUTE):
         return await _execute(call, call.rest.removesuffix(_EXECUTE))
@@ -72,12 +91,14 @@ async def get(call: Call) -> Reply:
     return call.read_reply(reply.queries, reply, consistency=True)
 
 
+@describes("Changes a prepared query.", rest="{query}", params=COMMON, body=PreparedQuery)
 async def update(call: Call) -> Reply:
     query = msgspec.structs.replace(await _optional_body(call), id=call.rest)
     await _change(call, "update", query)
     return DONE
 
 
+@describes("Removes a prepared query.", rest="{query}", params=COMMON)
 async def delete(call: Call) -> Reply:
     await _change(call, "delete", PreparedQuery(id=call.rest))
     return DONE

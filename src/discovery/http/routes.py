@@ -5,12 +5,11 @@ matches them, so that `kv/a%2Fb` is the key `a/b`.
 """
 
 import posixpath
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
 import msgspec
-from aiohttp.web import StreamResponse
 
 from . import (
     acl,
@@ -31,6 +30,7 @@ from . import (
     internal_ui,
     keyring,
     kv,
+    openapi,
     operator,
     query,
     session,
@@ -38,11 +38,7 @@ from . import (
     status,
     txn,
 )
-from .call import Call
-from .encoding import Reply
-
-Handler = Callable[[Call], Awaitable[Reply | StreamResponse]]
-
+from .operation import Handler
 
 _NAMESPACED: Final = (
     "/v1/kv/", "/v1/session/", "/v1/config/", "/v1/discovery-chain/", "/v1/health/", "/v1/internal/ui/",
@@ -188,11 +184,17 @@ _TABLE: Final = (
     _read("/v1/internal/ui/services", internal_ui.services),
     _read("/v1/internal/ui/gateway-services-nodes/", internal_ui.gateway_services_nodes),
     *(Route(path, dict.fromkeys(methods, acl.disabled)) for path, methods in acl.PATHS),
+    _get("/v1/openapi.json", openapi.endpoint(lambda: described_routes())),
 )  # fmt: skip
 
-ROUTES: Final = tuple(
+ROUTES: Final[tuple[Route, ...]] = tuple(
     msgspec.structs.replace(route, namespaced=route.path.startswith(_NAMESPACED)) for route in _TABLE
-)  # fmt: skip
+)
+
+
+def described_routes() -> Iterator[tuple[str, dict[str, Handler]]]:
+    """Paths and their handlers by method, for the description of the API."""
+    return ((route.path, route.methods) for route in ROUTES)
 
 
 class Router:

@@ -20,6 +20,7 @@ from discovery.model.requests import (
 from .call import Call
 from .decoding import DecodeError, Decoder, Rules, duration
 from .encoding import Reply
+from .operation import COMMON, READ, describes
 
 _DEFAULT_LOCK_DELAY: Final = Duration.from_seconds(15)
 _SECONDS_BELOW: Final = 1000
@@ -42,6 +43,7 @@ class SessionBody(Record, frozen=True, kw_only=True):
 _body: Final = Decoder(SessionBody, {SessionBody: Rules(ignore_unknown=True), ServiceCheckRef: Rules(ignore_unknown=True)})
 
 
+@describes("Makes a session.", params=COMMON, body=SessionBody, reply=dict[str, str])
 async def create(call: Call) -> Reply:
     body = await _decoded(call)
     session = Session(
@@ -95,12 +97,14 @@ def _node_checks(body: SessionBody) -> list[str] | None:
     return []
 
 
+@describes("Ends a session.", rest="{session}", params=COMMON, reply=bool)
 async def destroy(call: Call) -> Reply:
     session = Session(id=call.need("Missing session"))
     await call.ask("Session.Apply", SessionRequest(op="destroy", session=session, **call.scope()))
     return call.boolean(True)
 
 
+@describes("Keeps a session alive.", rest="{session}", params=COMMON, reply=list[Session])
 async def renew(call: Call) -> Reply:
     session_id = call.need("Missing session")
     request = SessionSpecificRequest(session_id=session_id, session=session_id, **call.scope())
@@ -110,15 +114,18 @@ async def renew(call: Call) -> Reply:
     return call.json(reply.sessions)
 
 
+@describes("Reads a session.", rest="{session}", params=READ, reply=list[Session])
 async def info(call: Call) -> Reply:
     session_id = call.need("Missing session")
     return await _sessions(call, "Session.Get", SessionSpecificRequest(session_id=session_id, session=session_id, **call.read()))
 
 
+@describes("Lists the sessions of a node.", rest="{node}", params=READ, reply=list[Session])
 async def node(call: Call) -> Reply:
     return await _sessions(call, "Session.NodeSessions", NodeSpecificRequest(node=call.need("Missing node name"), **call.read()))
 
 
+@describes("Lists all sessions.", params=READ, reply=list[Session])
 async def list_all(call: Call) -> Reply:
     return await _sessions(call, "Session.List", DCSpecificRequest(source=call.source(), **call.read()))
 

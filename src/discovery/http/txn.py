@@ -23,6 +23,7 @@ from .call import Call
 from .decoding import DecodeError, Decoder, Rules, parse_json
 from .encoding import Reply
 from .nulls import bare_check, bare_service
+from .operation import COMMON, CONSISTENCY, describes
 
 MAX_OPERATIONS: Final = 64
 _KV_WRITES: Final = frozenset({"set", "delete", "delete-cas", "delete-tree", "cas", "lock", "unlock"})
@@ -82,6 +83,7 @@ class ReadAnswer(Record, frozen=True, kw_only=True):
 _operation: Final = Decoder(Operation, {CheckDefinition: Rules(ignore_unknown=True)})
 
 
+@describes("Does several operations together, or none.", params=(*COMMON, *CONSISTENCY), body=list[Operation], reply=ReadAnswer)
 async def apply(call: Call) -> Reply:
     options = call.api.options
     limit = max(options.txn_max_request_size, options.kv_max_value_size)

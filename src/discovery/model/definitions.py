@@ -47,11 +47,11 @@ class CheckSpec(Record, frozen=True, kw_only=True):
     failures_before_critical: int = always(int)
     deregister_critical_service_after: Duration = always(Duration)
     output_max_size: int = always(int)
-    initial_delay: Duration = Duration()
+    initial_delay: Duration = always(Duration)
     """Ours: how long after the registration, or the agent's start, the first run is at the earliest."""
-    startup_grace: Duration = Duration()
+    startup_grace: Duration = always(Duration)
     """Ours: how long after the registration, or the agent's start, failures are not counted before the first success."""
-    hold_down: Duration = Duration()
+    hold_down: Duration = always(Duration)
     """Ours: how long a check that has failed must not fail again before it counts as well again."""
 
 
