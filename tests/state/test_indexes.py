@@ -347,3 +347,15 @@ def test_commands_of_a_block_move_indexes_one_by_one() -> None:
     story = Story()
     story.store.apply([registration("n1"), c.KV("set", "a", b"1"), registration("n2", "10.0.0.2"), c.KV("set", "b", b"1")])
     assert (story.store.nodes().index, story.store.node_services("n1").index, story.store.kv_get("a").index) == (3, 1, 2)
+
+
+def test_an_unusual_state_is_forgotten_once_its_end_is_reaped() -> None:
+    story = Story()
+    story.register(checks=[check("c", "odd")])
+    assert story.store.checks_in_state("odd").index == 1
+    story.register(checks=[check("c", m.WARNING)])
+    story.register(checks=[check("c", m.PASSING)])
+    assert story.store.checks_in_state("odd").index == 2
+    story.do(c.ReapTombstones(3))
+    assert story.store.checks_in_state("odd").index == NEVER
+    assert story.store.checks_in_state(m.WARNING).index == 3

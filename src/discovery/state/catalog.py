@@ -19,7 +19,9 @@ from discovery.model.records import (
     NO_CONNECT,
     NO_DEFINITION,
     NO_PROXY,
+    PASSING,
     SERF_CHECK_ID,
+    WARNING,
     CheckServiceNode,
     HealthCheck,
     Node,
@@ -42,6 +44,9 @@ SERVICES: Final = ("services",)
 SERVICE_NAMES: Final = ("service-names",)
 """Which services there are, and which tags."""
 CHECKS: Final = ("checks",)
+
+_USUAL_STATES: Final = frozenset({PASSING, WARNING, CRITICAL})
+"""Any word may be a status; the topics of others end with their last check."""
 
 ID_START: Final = 2
 """An id may be cut down to this many characters when a node is looked up by it."""
@@ -138,6 +143,12 @@ class Catalog:
         else:
             self.remove_node(request.node)
 
+    def settle(self) -> None:
+        """The command is over: what it took away and gave back has not changed."""
+        if self.services.turned:
+            self.services.turned.clear()
+            self._topics.touch(SERVICE_NAMES)
+
     # --- nodes -------------------------------------------------------------------------------------------------------
 
     def put_node(self, node: Node) -> None:
@@ -224,9 +235,8 @@ class Catalog:
         service = replace(self._lean_service(service, known), create_index=created, modify_index=modified)
         if service == known:
             return
-        names = self.services.names_version
         self.services.put(key, replace(service, modify_index=index) if modified != index else service)
-        self._service_changed(key[0], names, *((known,) if known is not None else ()), service)
+        self._service_changed(key[0], *((known,) if known is not None else ()), service)
 
     def remove_service(self, node: str, service_id: str) -> None:
         key = (fold(node), fold(service_id))
@@ -236,16 +246,13 @@ class Catalog:
     def _remove_service(self, key: Key) -> None:
         for check_key in sorted(self.checks.of_instance[key]):
             self._remove_check(check_key)
-        names = self.services.names_version
         service = self.services.rows[key]
         self.services.remove(key)
-        self._service_changed(key[0], names, service)
+        self._service_changed(key[0], service)
 
-    def _service_changed(self, node: str, names: int, *versions: NodeService) -> None:
-        """An instance, given as it was and as it is, changed. `names` is the version that the service names had before."""
+    def _service_changed(self, node: str, *versions: NodeService) -> None:
+        """An instance, given as it was and as it is, changed."""
         self._topics.touch(SERVICES, node_topic(node))
-        if self.services.names_version != names:
-            self._topics.touch(SERVICE_NAMES)
         for version in versions:
             name, connect = fold(version.service), connect_name(version)
             self.health.pop(name, None)
@@ -315,7 +322,9 @@ class Catalog:
         self._sessions.end_of_check(key)
 
     def _touch_check(self, node: str, check: HealthCheck) -> None:
-        self._topics.touch(CHECKS, node_checks_topic(node), state_topic(check.status))
+        self._topics.touch(CHECKS, node_checks_topic(node))
+        lives = check.status in _USUAL_STATES or bool(self.checks.not_passing[check.status])
+        self._touch_or_end(state_topic(check.status), lives=lives)
         if check.service_id:
             self._touch_service((node, fold(check.service_id)))
             self._touch_name(fold(check.service_name))
@@ -352,6 +361,7 @@ class Catalog:
         for node_name, service in services:
             node = fold(self._loaded_node(node_name).node)
             self.services.load({(node, fold(service.id)): with_shared_index(self._lean_service(service, None))})
+        self.services.turned.clear()
 
     def load_checks(self, checks: Iterable[HealthCheck]) -> None:
         """`ValueError` if a node is missing."""

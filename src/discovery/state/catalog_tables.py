@@ -55,8 +55,8 @@ class ServiceTable(Table[Key, NodeService]):
         self.named: Group[str, Key, NodeService] = Group(lambda _key, service: (fold(service.service),))
         self.connect: Group[str, Key, NodeService] = Group(_connect_names)
         self.tags: dict[str, dict[str | None, int]] = {}
-        self.names_version = 0
-        """Grows when a service name or a tag of one appears or disappears."""
+        self.turned: dict[tuple[str, str | None], int] = {}
+        """Names and tags that have come (1) or gone (-1) since this was last emptied, and not gone or come again."""
         super().__init__(changes, self.on_node, self.named, self.connect)
 
     def _place(self, key: Key, old: NodeService | None, new: NodeService | None) -> None:
@@ -86,9 +86,13 @@ class ServiceTable(Table[Key, NodeService]):
             else:
                 del counts[tag]
             if count == max(change, 0):
-                self.names_version += 1
+                self._turn((name, tag), change)
         if not counts:
             del self.tags[name]
+
+    def _turn(self, what: tuple[str, str | None], change: int) -> None:
+        if self.turned.pop(what, 0) != -change:
+            self.turned[what] = change
 
 
 def _connect_names(_key: Key, service: NodeService) -> tuple[str, ...]:

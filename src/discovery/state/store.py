@@ -107,6 +107,7 @@ class StateStore:
                 else:
                     changes.begin(self.index)
                     results.append(self._handlers[type(command)](command))
+                    self._world.catalog.settle()
                     self._feed.note_rows(self.index, changes.journal, self._world.catalog)
             except RequestFailed as refusal:
                 if changes.recording:
