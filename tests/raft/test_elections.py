@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from discovery.raft.configuration import ChangeKind
@@ -119,6 +119,7 @@ LOGS = st.lists(st.integers(1, 4), max_size=5).map(sorted)
 
 
 @scenario(26)
+@settings(deadline=None)
 @given(ours=LOGS, last_index=st.integers(0, 6), last_term=st.integers(0, 5), vote=st.sampled_from(["", "s2", "s3"]))
 def test_a_vote_is_granted_exactly_if_it_is_free_and_the_log_good_enough(
     ours: list[int], last_index: int, last_term: int, vote: str
@@ -131,6 +132,7 @@ def test_a_vote_is_granted_exactly_if_it_is_free_and_the_log_good_enough(
 
 
 @scenario(114)
+@settings(deadline=None)
 @given(ours=LOGS, theirs=LOGS)
 def test_up_to_date_is_the_order_of_term_then_index(ours: list[int], theirs: list[int]) -> None:
     core = raft(terms=ours, term=5)

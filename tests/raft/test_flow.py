@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from discovery.raft.core import Raft
@@ -272,6 +272,7 @@ def progress(*, following: int = 5, messages: int = 4, size: int = 1000) -> Prog
 
 
 @scenario(91)
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 3), st.integers(1, 400), st.integers(-2, 6)), max_size=40))
 def test_the_window_counts_exactly_what_is_on_its_way(steps: list[tuple[int, int, int]]) -> None:
     """Against a plain list: each step sends an append and frees up to some index."""
@@ -328,6 +329,7 @@ def test_next_never_falls_to_match() -> None:
         follower.become_probe(8)
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["success", "refusal", "sent", "lost", "resume"]), st.integers(0, 12), st.integers(1, 12)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from discovery.raft.errors import InvariantViolated
@@ -72,6 +72,7 @@ SORTED = st.lists(st.integers(1, 5), max_size=8).map(sorted)
 
 
 @scenario(113)
+@settings(deadline=None)
 @given(terms=SORTED, base=st.integers(0, 4), index=st.integers(0, 14), term=st.integers(0, 6))
 def test_a_hint_is_the_last_entry_that_can_agree(terms: list[int], base: int, index: int, term: int) -> None:
     """Against a search from the end; a term of 0 says that it would lie before the log."""
@@ -88,6 +89,7 @@ def test_a_hint_is_the_last_entry_that_can_agree(terms: list[int], base: int, in
 
 
 @scenario(113)
+@settings(deadline=None)
 @given(ours=SORTED, theirs=SORTED, start=st.integers(1, 9))
 def test_the_first_conflict_is_where_terms_differ_or_the_log_ends(ours: list[int], theirs: list[int], start: int) -> None:
     subject, entries = log(ours), log_of(theirs, start)
@@ -137,6 +139,7 @@ def test_writes_end_in_order_and_prove_only_what_still_stands() -> None:
 
 
 @scenario(111)
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["append", "write", "finish"]), st.integers(0, 3), st.integers(1, 3)), max_size=30))
 def test_what_counts_as_durable_is_on_the_disk(steps: list[tuple[str, int, int]]) -> None:
     """Against a disk that carries out the writes one after the other, while new terms replace entries."""

@@ -7,7 +7,7 @@ import random
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from discovery.raft import messages as m
@@ -21,6 +21,7 @@ from .rig import NAMES, members, scenario
 
 
 @scenario(65, 163)
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 9), max_size=7))
 def test_a_majority_has_reached_what_more_than_half_have(values: list[int]) -> None:
     voters = NAMES[: len(values)]
@@ -123,6 +124,7 @@ def test_a_configuration_must_make_sense(servers: tuple[m.Server, ...]) -> None:
         check_configuration(m.Configuration(servers))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(list(ChangeKind)), st.sampled_from(NAMES)), max_size=30))
 def test_neighbouring_configurations_have_overlapping_majorities(changes: list[tuple[ChangeKind, str]]) -> None:
     """That is what makes single changes safe: any majority of the one meets any majority of the other."""
@@ -159,6 +161,7 @@ def test_a_frame_holds_messages_of_every_kind_in_order() -> None:
     assert {type(example) for example in EXAMPLES} == set(m.Message.__args__)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_nonsense_is_no_frame(frame: bytes) -> None:
     try:

@@ -167,6 +167,7 @@ def test_every_message_of_a_leader_is_a_sign_of_life(sign: Message) -> None:
     core = as_follower(raft(term=3), "s2")
     due = core.deadline()
     core.step(sign, 0.9)
+    assert core.leader_contact == 0.9
     assert core.deadline() == pytest.approx(due + 0.9)
     core.step(RequestVote("s3", "s1", 9, 9, 9), 1.8)
     assert core.term == 3
