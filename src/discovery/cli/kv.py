@@ -1,11 +1,11 @@
 """`kv`: the key-value store."""
 
 import base64
-import binascii
 import json
-import re
 from collections.abc import Sequence
 from typing import Any, Final
+
+from discovery.model import base64_text
 
 from .action import Action, Group
 from .client import Answer, Client, client_of, failing
@@ -18,7 +18,6 @@ from .values import exactly, value_of
 _ASKING: Final = "Error querying Consul agent"
 _NO_KEY: Final = "Error! Missing KEY argument"
 _LABEL_GAP: Final = 6
-_BASE64: Final = re.compile(rb"[A-Za-z0-9+/]*")
 
 
 def _path(key: str) -> str:
@@ -140,11 +139,9 @@ def _key_and_data(given: Parsed) -> tuple[str, bytes]:
 
 def _decoded(data: bytes) -> bytes:
     try:
-        return base64.b64decode(data.strip(), validate=True)
-    except binascii.Error:
-        good = _BASE64.match(data)
-        place = good.end() if good is not None else 0
-        raise Failed(f"Error! Cannot base 64 decode data: illegal base64 data at input byte {place}") from None
+        return base64_text.decode(data.decode("latin-1").strip())
+    except base64_text.NotBase64 as error:
+        raise Failed(f"Error! Cannot base 64 decode data: {error}") from None
 
 
 def _write_conditions(given: Parsed) -> dict[str, str | bool | int]:
@@ -226,8 +223,8 @@ def _entry(number: int, item: object) -> tuple[str, int, bytes]:
     if not isinstance(flags, int) or not isinstance(value, str | None):
         raise ValueError(f"entry {number} ({key}): flags must be a number and value base64 text")
     try:
-        return key, flags, base64.b64decode(value or "", validate=True)
-    except binascii.Error as error:
+        return key, flags, base64_text.decode(value or "")
+    except base64_text.NotBase64 as error:
         raise ValueError(f"entry {number} ({key}): the value is not base64: {error}") from None
 
 

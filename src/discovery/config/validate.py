@@ -3,13 +3,14 @@
 Source: what Consul answers to `consul validate`, and when an agent starts.
 """
 
-import base64
 import ipaddress
 import re
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
+
+from discovery.model import base64_text
 
 from .addresses import UNIX, is_any
 from .decode import Settings
@@ -23,8 +24,6 @@ _META_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 _META_PAIRS, _META_KEY_LENGTH, _META_VALUE_LENGTH = 64, 128, 512
 _UI_PATH: Final = re.compile(r"[A-Za-z0-9/_-]+")
 _UI_VERSION: Final = re.compile(r"/v\d+/")
-_BASE64: Final = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
-_NO_BASE64: Final = re.compile(r"[^A-Za-z0-9+/]")
 _GOSSIP_KEYS: Final = (16, 24, 32)
 _MAX_RAFT_MULTIPLIER: Final = 10
 _MAX_WEIGHT: Final = 65535
@@ -225,16 +224,13 @@ def _ui(options: Options, faults: Faults) -> None:
 def _gossip_key(text: str, faults: Faults) -> None:
     if not text:
         return
-    if not _BASE64.fullmatch(text):
-        faults.add(f"encrypt has invalid key: illegal base64 data at input byte {_first_bad_byte(text)}", "encrypt")
-    elif (size := len(base64.b64decode(text))) not in _GOSSIP_KEYS:
+    try:
+        size = len(base64_text.decode(text))
+    except base64_text.NotBase64 as error:
+        faults.add(f"encrypt has invalid key: {error}", "encrypt")
+        return
+    if size not in _GOSSIP_KEYS:
         faults.add(f"encrypt has invalid key: key size must be 16, 24 or 32 bytes, not {size}", "encrypt")
-
-
-def _first_bad_byte(text: str) -> int:
-    """Where text stops being base64: the first foreign character, or where a block of four is left incomplete."""
-    foreign = _NO_BASE64.search(text)
-    return foreign.start() if foreign else len(text) // 4 * 4
 
 
 # --- addresses and ports -------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from discovery.model import base64_text
 from discovery.model.requests import KeyringRequest, KeyringResponse
 from discovery.transport.membership import KeyRefused, KeyResult, Membership
 
@@ -18,8 +19,8 @@ from discovery.transport.membership import KeyRefused, KeyResult, Membership
 async def operate(pool: Membership, request: KeyringRequest, datacenter: str, *, wan: bool = False) -> KeyringResponse:
     """Carry an operation out on all members of a pool; the failures of members are told in the response."""
     try:
-        result = await _operation(pool, request.operation, base64.b64decode(request.key), request.relay_factor)
-    except (KeyRefused, binascii.Error) as error:
+        result = await _operation(pool, request.operation, base64_text.decode(request.key), request.relay_factor)
+    except (KeyRefused, base64_text.NotBase64) as error:
         return KeyringResponse(wan=wan, datacenter=datacenter, error=str(error))
     return KeyringResponse(
         wan=wan,

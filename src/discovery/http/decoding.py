@@ -4,8 +4,6 @@ The rules: field names match in any case, an unknown field is an error, `null` i
 nanoseconds, bytes are base64, what follows the JSON value is ignored. A plan is compiled once per record type.
 """
 
-import base64
-import binascii
 import json
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -14,6 +12,7 @@ from typing import Any, Final, Generic, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
+from discovery.model import base64_text
 from discovery.model.duration import Duration, InvalidDuration
 
 from .encoding import go_quote
@@ -234,9 +233,9 @@ def _boolean(value: Any, name: str) -> bool:
 
 def _bytes(value: Any, name: str) -> bytes:
     try:
-        return base64.b64decode(_text(value, name), validate=True)
-    except (binascii.Error, ValueError):
-        raise DecodeError("illegal base64 data at input byte 0") from None
+        return base64_text.decode(_text(value, name))
+    except base64_text.NotBase64 as error:
+        raise DecodeError(str(error)) from None
 
 
 def duration(value: Any, name: str) -> Duration:
