@@ -164,6 +164,7 @@ commands: st.SearchStrategy[c.Command] = st.one_of(
     kv_commands,
     catalog_commands,
     st.builds(c.SessionChange, session_changes),
+    st.builds(c.RegisterMany, st.lists(registrations, max_size=3)),
     st.builds(lambda ops: c.Txn(r.TxnRequest(datacenter="dc1", ops=ops)), st.lists(txn_ops, max_size=4)),
     st.builds(lambda op, query: c.PreparedQueryChange(r.PreparedQueryRequest(op=op, query=query)), st.sampled_from(ops), queries),
     st.builds(lambda op, given: c.IntentionChange(r.IntentionRequest(op=op, intention=given)), st.sampled_from(ops), intentions),

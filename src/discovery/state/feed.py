@@ -5,7 +5,7 @@ them. Who asks for more than is kept is told that something is missing.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -42,6 +42,10 @@ class _Note(msgspec.Struct, frozen=True, gc=False):
     services: tuple[str, ...] = ()
 
 
+_KeyNote = tuple[int, str]
+"""State index and key. There are so many of these that they are kept as bare as can be."""
+
+
 class ChangesFound(msgspec.Struct, frozen=True):
     """`index` is where to go on."""
 
@@ -54,7 +58,7 @@ class Feed:
     """What was applied after `index`. It is no part of the state: a server that starts knows nothing of before."""
 
     def __init__(self, index: int) -> None:
-        self._notes: deque[_Note] = deque(maxlen=CAPACITY)
+        self._notes: deque[_Note | _KeyNote] = deque(maxlen=CAPACITY)
         self._complete_after = index
 
     def restart(self, index: int) -> None:
@@ -62,9 +66,13 @@ class Feed:
         self._notes.clear()
         self._complete_after = index
 
-    def note_keys(self, index: int, keys: Iterable[str]) -> None:
-        for key in keys:
-            self._note(_Note(index, (KEY, key)))
+    def note_keys(self, indexes: Sequence[int], keys: Sequence[str]) -> None:
+        """For every key the index of its change, ascending and not below those noted before."""
+        known = len(self._notes)
+        dropped = known + len(keys) - CAPACITY
+        if dropped > 0:
+            self._complete_after = _index(self._notes[dropped - 1]) if dropped <= known else indexes[dropped - 1 - known]
+        self._notes.extend(zip(indexes, keys, strict=True))
 
     def note_rows(self, index: int, journal: Iterable[tuple[Any, Any, Any]], catalog: Catalog) -> None:
         """`journal` is what a command did to tables: table, key, the row that was there before."""
@@ -78,20 +86,25 @@ class Feed:
 
     def _note(self, note: _Note) -> None:
         if len(self._notes) == CAPACITY:
-            self._complete_after = self._notes[0].index
+            self._complete_after = _index(self._notes[0])
         self._notes.append(note)
 
     def after(self, index: int, request: ChangesRequest) -> tuple[list[tuple[int, Thing]], bool]:
         """The changes after `index` that `request` wants, each thing once, the oldest first; and whether none is missing."""
         wanted = _Wanted(request)
         newest: dict[Thing, int] = {}
-        for note in reversed(self._notes):
-            if note.index <= index:
+        for noted in reversed(self._notes):
+            if _index(noted) <= index:
                 break
+            note = noted if isinstance(noted, _Note) else _Note(noted[0], (KEY, noted[1]))
             if note.thing not in newest and wanted.has(note):
                 newest[note.thing] = note.index
         found = [(changed, thing) for thing, changed in reversed(newest.items())]
         return _cut(found), index >= self._complete_after
+
+
+def _index(note: _Note | _KeyNote) -> int:
+    return note.index if isinstance(note, _Note) else note[0]
 
 
 class _Wanted:

@@ -197,6 +197,7 @@ class KVStore:
             if self.newest != index:
                 changes.journal.append((self, None, self.newest))
         changes.keys.append(key)
+        changes.key_indexes.append(index)
         self.newest = index
         self._prefixes.changed(key, index)
 

@@ -97,14 +97,15 @@ class StateStore:
         """Apply a block. Any exception but the refusals it returns means that this server must stop."""
         changes = self._changes
         results: list[Result] = []
+        told = 0
         for command in commands:
             self.index += 1
-            known = len(changes.keys)
             try:
                 if type(command) is c.KV:
                     changes.index, changes.recording = self.index, False
                     results.append(self._apply_kv(command))
                 else:
+                    told = self._tell_keys(told)
                     changes.begin(self.index)
                     results.append(self._handlers[type(command)](command))
                     self._world.catalog.settle()
@@ -113,15 +114,21 @@ class StateStore:
                 if changes.recording:
                     changes.undo()
                 results.append(refusal)
-            if len(changes.keys) > known:
-                self._feed.note_keys(self.index, changes.keys[known:])
+        self._tell_keys(told)
         self._wake()
         return results
+
+    def _tell_keys(self, told: int) -> int:
+        """Put the keys that changed into the feed, but for the first `told` of this block, which are there; how many now are."""
+        keys = self._changes.keys
+        if len(keys) > told:
+            self._feed.note_keys(self._changes.key_indexes[told:], keys[told:])
+        return len(keys)
 
     def _wake(self) -> None:
         changes = self._changes
         topics, changes.topics = changes.topics, []
-        keys, changes.keys = changes.keys, []
+        keys, changes.keys, changes.key_indexes = changes.keys, [], []
         self.watches.fire(topics, keys)
 
     def _apply_txn(self, command: c.Txn) -> TxnResponse:

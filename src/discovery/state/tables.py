@@ -25,7 +25,7 @@ class Undoable(Protocol):
 class Changes:
     """What the command being applied has done so far, and whom the block being applied will wake."""
 
-    __slots__ = ("_marks", "index", "journal", "keys", "recording", "released", "topics")
+    __slots__ = ("_marks", "index", "journal", "key_indexes", "keys", "recording", "released", "topics")
 
     def __init__(self) -> None:
         self.index = 0
@@ -36,6 +36,8 @@ class Changes:
         self.topics: list[Topic] = []
         self.keys: list[str] = []
         """KV keys that changed."""
+        self.key_indexes: list[int] = []
+        """For each of them when."""
         self.released: list[tuple[str, int]] = []
         """Locks that an ended session held, with its lock-delay in nanoseconds."""
         self._marks = (0, 0, 0)
@@ -52,7 +54,7 @@ class Changes:
             table.put_back(key, row)
         self.journal.clear()
         topics, keys, released = self._marks
-        del self.topics[topics:], self.keys[keys:], self.released[released:]
+        del self.topics[topics:], self.keys[keys:], self.key_indexes[keys:], self.released[released:]
 
 
 _NO_KEYS: Final[tuple[Any, ...]] = ()
