@@ -58,7 +58,8 @@ def test_every_command_has_a_result_and_an_index(log: list[c.Command]) -> None:
     results = store.apply(log)
     assert len(results) == len(log) == store.index
     assert all(
-        isinstance(result, RequestFailed) or type(result).__name__ in ("NoneType", "bool", "str", "TxnResponse")
+        isinstance(result, RequestFailed)
+        or type(result).__name__ in ("NoneType", "bool", "str", "TxnResponse", "RegisterManyResponse")
         for result in results
     )
 
