@@ -1,8 +1,6 @@
 """A disk that forgets what was not synced, and tears what it was writing. `storage.recovery` reads it like the real one.
 
-The log is a file of frames, one a write: length, CRC-32, then the write as msgpack, entries encoded as they are on the wire.
 A later write begins once the earlier is durable, so a crash tears at most one: of its sectors each may be there or not.
-Compaction and a restart of the log make a new file that takes the place of the old one as a whole.
 """
 
 from __future__ import annotations
@@ -10,8 +8,10 @@ from __future__ import annotations
 import random
 import struct
 import zlib
+from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -20,38 +20,28 @@ from discovery.raft.messages import Entry, HardState, SnapshotMeta
 from discovery.storage.errors import CorruptLog
 from discovery.storage.log import StoredLog
 
-FRAME = struct.Struct("<II")
-SECTOR = 16
+Done = Callable[[], None]
 
 
-class Write(msgspec.Struct, array_like=True, frozen=True):
-    """What one frame holds; `base_index` only in the first frame of a file."""
+@dataclass(frozen=True, slots=True)
+class Append:
+    """A write that is waiting for its fsync."""
 
-    base_index: int | None
-    hard_state: HardState | None
     entries: Sequence[Entry]
+    hard_state: HardState | None
 
 
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Write)
+class Disk(ABC):
+    """What is durable of one server, and the changes that wait for their fsync in order. Snapshots are kept in memory."""
 
-Change = Callable[[], None]
-
-
-class SimulatedDisk:
-    """The durable image of one server, and the changes that wait for their fsync in order."""
-
-    def __init__(self, name: str, counters: Counter[str], *, believes_torn_writes: bool = False) -> None:
-        self.path = Path(name)
-        self._counters = counters
+    def __init__(self, path: Path, counters: Counter[str]) -> None:
+        self.path = path
         self.hard_state = HardState()
         self.base_index = 0
         self.entries: list[Entry] = []
         self.snapshots: dict[int, tuple[SnapshotMeta, bytes]] = {}
-        self._believes_torn_writes = believes_torn_writes
-        self._file = bytearray()
-        self._queue: deque[tuple[bytes | Change, Change]] = deque()
-        self._rewrite()
+        self._counters = counters
+        self._queue: deque[tuple[Append | Done, Done]] = deque()
 
     @property
     def last_index(self) -> int:
@@ -69,21 +59,21 @@ class SimulatedDisk:
 
     # what waits for its fsync
 
-    def append(self, entries: Sequence[Entry], hard_state: HardState | None, done: Change) -> None:
-        self._queue.append((_framed(Write(None, hard_state, entries)), done))
+    def append(self, entries: Sequence[Entry], hard_state: HardState | None, done: Done) -> None:
+        self._queue.append((Append(entries, hard_state), done))
 
     def compact(self, up_to: int) -> None:
-        self._queue.append((lambda: self._compacted(up_to), _nothing))
+        self._queue.append((lambda: self._compact(up_to), _nothing))
 
-    def restart_after(self, meta: SnapshotMeta, done: Change) -> None:
+    def restart_after(self, meta: SnapshotMeta, done: Done) -> None:
         self._queue.append((lambda: self.reset(meta), done))
 
-    def finish_one(self) -> Change:
+    def finish_one(self) -> Done:
         """The oldest change becomes durable; returns who is to be told."""
         change, done = self._queue.popleft()
-        if isinstance(change, bytes):
-            self._file += change
-            self._replay(_decoder.decode(change[FRAME.size :]))
+        if isinstance(change, Append):
+            self._store(change)
+            self._note(change)
         else:
             change()
         return done
@@ -92,9 +82,19 @@ class SimulatedDisk:
         """The first few changes happened to reach the disk though nobody was told; of the next one, some sectors did."""
         for _ in range(rng.randint(0, len(self._queue))):
             self.finish_one()
-        if self._queue and isinstance(self._queue[0][0], bytes):
-            self._file += _torn(self._queue[0][0], rng)
+        change = self._queue[0][0] if self._queue else None
         self._queue.clear()
+        self._break_off(change if isinstance(change, Append) else None, rng)
+
+    def _note(self, write: Append) -> None:
+        """The durable image changes likewise."""
+        if write.entries:
+            first = write.entries[0].index
+            if not self.base_index < first <= self.last_index + 1:
+                raise CorruptLog(self.path, first, f"append at {first} to {self.base_index}..{self.last_index}")
+            self._counters["writes over other entries"] += first <= self.last_index
+            self.entries[first - self.base_index - 1 :] = write.entries
+        self.hard_state = write.hard_state or self.hard_state
 
     # snapshots
 
@@ -104,14 +104,64 @@ class SimulatedDisk:
         for index in sorted(self.snapshots)[:-2]:
             del self.snapshots[index]
 
-    # what recovery uses
+    def newest(self) -> SnapshotMeta | None:
+        return self.snapshots[max(self.snapshots)][0] if self.snapshots else None
+
+    # what differs
+
+    @abstractmethod
+    def load(self) -> StoredLog:
+        """What a start finds; raises CorruptLog."""
+
+    @abstractmethod
+    def reset(self, meta: SnapshotMeta) -> None: ...
+
+    @abstractmethod
+    def _compact(self, up_to: int) -> None: ...
+
+    @abstractmethod
+    def _store(self, write: Append) -> None: ...
+
+    @abstractmethod
+    def _break_off(self, write: Append | None, rng: random.Random) -> None:
+        """The machine stops, in the middle of `write` if there is one."""
+
+
+FRAME = struct.Struct("<II")
+SECTOR = 16
+
+
+class Frame(msgspec.Struct, array_like=True, frozen=True):
+    """`base_index` only in the first frame of a file."""
+
+    base_index: int | None
+    hard_state: HardState | None
+    entries: Sequence[Entry]
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Frame)
+
+
+class FramedDisk(Disk):
+    """The log is a file of frames in memory: length, CRC-32, then a write as msgpack, its entries encoded as on the wire.
+
+    Compaction and a restart of the log make a new file that takes the place of the old one as a whole.
+    """
+
+    def __init__(self, name: str, counters: Counter[str], *, believes_torn_writes: bool = False) -> None:
+        super().__init__(Path(name), counters)
+        self._believes_torn_writes = believes_torn_writes
+        self._rewrite()
 
     def load(self) -> StoredLog:
         """Reads the file from its start; a torn frame at its end is cut off, anything else that is wrong is CorruptLog."""
         self.hard_state, self.base_index, self.entries = HardState(), 0, []
         offset = 0
         while (end := self._frame_end(offset)) is not None:
-            self._replay(_decoder.decode(self._file[offset + FRAME.size : end]))
+            frame = _decoder.decode(self._file[offset + FRAME.size : end])
+            self.base_index = self.base_index if frame.base_index is None else frame.base_index
+            self._note(Append(frame.entries, frame.hard_state))
             offset = end
         if offset < len(self._file):
             self._counters["torn writes cut"] += 1
@@ -123,10 +173,21 @@ class SimulatedDisk:
         self.base_index = meta.index
         self._rewrite()
 
-    def newest(self) -> SnapshotMeta | None:
-        return self.snapshots[max(self.snapshots)][0] if self.snapshots else None
+    def _compact(self, up_to: int) -> None:
+        if up_to > self.base_index:
+            del self.entries[: up_to - self.base_index]
+            self.base_index = up_to
+            self._rewrite()
 
-    # the file
+    def _store(self, write: Append) -> None:
+        self._file += _framed(Frame(None, write.hard_state, write.entries))
+
+    def _break_off(self, write: Append | None, rng: random.Random) -> None:
+        if write is not None:
+            self._file += torn(_framed(Frame(None, write.hard_state, write.entries)), SECTOR, rng)
+
+    def _rewrite(self) -> None:
+        self._file = bytearray(_framed(Frame(self.base_index, self.hard_state, self.entries)))
 
     def _frame_end(self, offset: int) -> int | None:
         """Where the frame at `offset` ends; None if there is none that is whole."""
@@ -139,39 +200,19 @@ class SimulatedDisk:
         whole = zlib.crc32(self._file[offset + FRAME.size : end]) == checksum
         return end if whole or self._believes_torn_writes else None
 
-    def _replay(self, write: Write) -> None:
-        if write.base_index is not None:
-            self.base_index = write.base_index
-        if write.entries:
-            first = write.entries[0].index
-            if not self.base_index < first <= self.last_index + 1:
-                raise CorruptLog(self.path, first, f"append at {first} to {self.base_index}..{self.last_index}")
-            self._counters["writes over other entries"] += first <= self.last_index
-            self.entries[first - self.base_index - 1 :] = write.entries
-        self.hard_state = write.hard_state or self.hard_state
 
-    def _compacted(self, up_to: int) -> None:
-        if up_to > self.base_index:
-            del self.entries[: up_to - self.base_index]
-            self.base_index = up_to
-            self._rewrite()
-
-    def _rewrite(self) -> None:
-        self._file = bytearray(_framed(Write(self.base_index, self.hard_state, self.entries)))
-
-
-def _framed(write: Write) -> bytes:
-    payload = _encoder.encode(write)
+def _framed(frame: Frame) -> bytes:
+    payload = _encoder.encode(frame)
     return FRAME.pack(len(payload), zlib.crc32(payload)) + payload
 
 
-def _torn(frame: bytes, rng: random.Random) -> bytes:
-    """What is found after a crash where `frame` was being written."""
-    sectors = [frame[start : start + SECTOR] for start in range(0, len(frame), SECTOR)]
-    found = [sector if rng.random() < 0.8 else bytes(len(sector)) for sector in sectors]
+def torn(data: bytes, sector: int, rng: random.Random) -> bytes:
+    """What is found after a crash where `data` was being written at the end of a file: never all of it."""
+    sectors = [data[start : start + sector] for start in range(0, len(data), sector)]
+    found = [piece if rng.random() < 0.8 else bytes(len(piece)) for piece in sectors]
     if found == sectors:
         found[-1] = b""
-    return b"".join(found)[: rng.choice((len(frame), rng.randint(1, len(frame))))]
+    return b"".join(found)[: rng.choice((len(data), rng.randint(1, len(data))))]
 
 
 def _nothing() -> None:

@@ -26,7 +26,7 @@ from discovery.raft.messages import (
 )
 from discovery.storage.recovery import recover
 from tests.simulation.client import REFUSED
-from tests.simulation.disk import SimulatedDisk
+from tests.simulation.disk import Disk
 from tests.simulation.machine import Machine
 
 if TYPE_CHECKING:
@@ -44,10 +44,10 @@ class Node:
     raft: Raft
     machine: Machine
 
-    def __init__(self, world: World, name: str) -> None:
+    def __init__(self, world: World, name: str, disk: Disk) -> None:
         self.world = world
         self.name = name
-        self.disk = SimulatedDisk(name, world.counters, believes_torn_writes=world.mutant.believes_torn_writes)
+        self.disk = disk
         self.rng = random.Random(f"{world.seed}/{name}")
         self.clock_rate = 1 + self.rng.uniform(-world.swarm.clock_skew, world.swarm.clock_skew)
         self.life = 0

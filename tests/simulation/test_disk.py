@@ -10,18 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from discovery.raft.messages import Configuration, Entry, EntryKind, HardState, SnapshotMeta
-from tests.simulation.disk import SimulatedDisk
+from tests.simulation.disk import FramedDisk
 
 
 def entry(index: int, term: int, data: bytes = b"data that fills some sectors of a disk") -> Entry:
     return Entry(index, term, EntryKind.COMMAND, data)
 
 
-def disk() -> SimulatedDisk:
-    return SimulatedDisk("d", Counter())
+def disk() -> FramedDisk:
+    return FramedDisk("d", Counter())
 
 
-def synced(target: SimulatedDisk) -> None:
+def synced(target: FramedDisk) -> None:
     while target.has_work:
         target.finish_one()()
 
@@ -78,7 +78,7 @@ def test_a_crash_keeps_all_that_was_synced_and_a_prefix_of_the_rest(seed: int, b
 def test_torn_writes_do_occur() -> None:
     counters: Counter[str] = Counter()
     for seed in range(50):
-        target = SimulatedDisk("d", counters)
+        target = FramedDisk("d", counters)
         target.append([entry(1, 1)], HardState(1, ""), done)
         target.crash(random.Random(seed))
         target.load()
@@ -89,7 +89,7 @@ def test_who_believes_torn_writes_reads_nonsense() -> None:
     """The checksum is what protects: without it some crash yields an entry that nobody wrote, or no message at all."""
     nonsense = 0
     for seed in range(200):
-        target = SimulatedDisk("d", Counter(), believes_torn_writes=True)
+        target = FramedDisk("d", Counter(), believes_torn_writes=True)
         target.append([entry(1, 1)], HardState(1, ""), done)
         target.crash(random.Random(seed))
         try:

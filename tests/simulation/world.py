@@ -12,10 +12,12 @@ import random
 import zlib
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable
+from pathlib import Path
 
 from discovery.raft.core import Role
 from discovery.raft.messages import Configuration, Server
 from tests.simulation.client import Client
+from tests.simulation.disk import Disk, FramedDisk
 from tests.simulation.invariants import Invariants, Violation
 from tests.simulation.linearizability import Operation, SearchExhausted, is_linearizable, stale_read
 from tests.simulation.machine import Found
@@ -23,6 +25,7 @@ from tests.simulation.mutants import Mutant
 from tests.simulation.nemesis import Nemesis
 from tests.simulation.network import Network
 from tests.simulation.node import Node
+from tests.simulation.stored_disk import StoredDisk
 from tests.simulation.swarm import Swarm
 
 SETTLING_SECONDS = 30.0
@@ -38,7 +41,8 @@ class SimulationFailed(AssertionError):
 class World:
     """`run` raises SimulationFailed with the seed, the step and the last events."""
 
-    def __init__(self, seed: int, steps: int, mutant: Mutant | None = None) -> None:
+    def __init__(self, seed: int, steps: int, mutant: Mutant | None = None, *, directory: Path | None = None) -> None:
+        """With a `directory` the logs are real ones in there."""
         self.seed = seed
         self.steps = steps
         self.mutant = mutant or Mutant("none")
@@ -58,8 +62,15 @@ class World:
         self._tail: deque[str] = deque(maxlen=40)
         self._sequence = itertools.count(1)
         self._events: list[tuple[float, int, Callable[[], None]]] = []
-        self.nodes = {f"s{number}": Node(self, f"s{number}") for number in range(self.swarm.servers + self.swarm.spares)}
+        self._directory = directory
+        names = [f"s{number}" for number in range(self.swarm.servers + self.swarm.spares)]
+        self.nodes = {name: Node(self, name, self._disk(name)) for name in names}
         self._clients = [Client(self, number) for number in range(self.swarm.clients)]
+
+    def _disk(self, name: str) -> Disk:
+        if self._directory is not None:
+            return StoredDisk(self._directory / name, self.counters)
+        return FramedDisk(name, self.counters, believes_torn_writes=self.mutant.believes_torn_writes)
 
     # time
 
@@ -88,6 +99,13 @@ class World:
                 self._check_histories()
             except Exception as error:
                 raise SimulationFailed(self._report(error)) from error
+            finally:
+                self._close_disks()
+
+    def _close_disks(self) -> None:
+        for node in self.nodes.values():
+            if isinstance(node.disk, StoredDisk):
+                node.disk.close()
 
     def _begin(self) -> None:
         names = list(self.nodes)
