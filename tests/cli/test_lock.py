@@ -36,11 +36,14 @@ def holding(agent: Agent, address: str, prefix: str, folder: Path, *flags: str) 
     script = f"touch {prefix}.in; while [ ! -e {prefix}.go ]; do sleep 0.05; done"
     process = start("lock", *flags, prefix, script, address=address, folder=folder)
     until((folder / f"{prefix}.in").exists, "the holder to get in")
+    go = folder / f"{prefix}.go"
     try:
         yield process
-        (folder / f"{prefix}.go").touch()
+        go.touch()
         assert process.wait(PATIENCE) == 0
     finally:
+        # Also ends the script, which else would hold the output open for ever.
+        go.touch()
         process.kill()
         process.communicate()
 

@@ -50,6 +50,13 @@ def test_headers_that_might_mean_something_go_the_long_way(header: dict[str, str
     assert read(encode("PUT", "/v1/kv/a", b"value", header)) is None
 
 
+@pytest.mark.timeout(10)
+def test_a_long_path_that_does_not_fit_is_told_at_once() -> None:
+    for tail in ("?cas=1", "%20", "//x", " HTTP/1.0"):
+        assert read(b"PUT /v1/kv/" + b"a" * 60_000 + tail.encode() + b"\r\n\r\n") is None
+        assert read(b"PUT /v1/kv/" + b"a-b/" * 10_000 + tail.encode() + b"\r\n\r\n") is None
+
+
 def test_what_is_not_exactly_one_request_goes_the_long_way() -> None:
     whole = encode("PUT", "/v1/kv/a", b"value")
     assert read(whole[:-1]) is None

@@ -6,8 +6,8 @@ from typing import Final
 
 import msgspec
 
-_LINE: Final = re.compile(rb"PUT /v1/kv/((?:[A-Za-z0-9_\-~][A-Za-z0-9_\-~.]*/?)+) HTTP/1\.1\r\n")
-"""Keys that are the same raw, decoded and cleaned."""
+_LINE: Final = re.compile(rb"PUT /v1/kv/((?:[A-Za-z0-9_~-][A-Za-z0-9_~.-]*+/?+)++) HTTP/1\.1\r\n")
+"""Keys that are the same raw, decoded and cleaned. Possessive, so that no path takes more than one look at each of its bytes."""
 _IGNORED: Final = frozenset({b"host", b"user-agent", b"accept", b"content-type", b"accept-language"})
 _KNOWN_HEADS: Final = 256
 
