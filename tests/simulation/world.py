@@ -28,6 +28,8 @@ from tests.simulation.node import Node
 from tests.simulation.stored_disk import StoredDisk
 from tests.simulation.swarm import Swarm
 
+QUIET_SECONDS = 3.0
+"""For so long clients go on after the last pause and the last stall have ended."""
 SETTLING_SECONDS = 30.0
 """Within this time after the last fault the cluster must lead, commit and agree."""
 STEADY_SECONDS = 3.0
@@ -129,11 +131,10 @@ class World:
         self.calm = True
         self.network.heal()
         for node in self.nodes.values():
-            node.disk_stuck_until = 0.0
             if not node.up:
                 node.start()
-        pauses_end = max(node.paused_until for node in self.nodes.values())
-        self._advance_seconds(max(2.0, pauses_end - self.time + 1.0))
+        last_fault = max(max(node.paused_until, node.disk_stuck_until) for node in self.nodes.values())
+        self._advance_seconds(max(0.0, last_fault - self.time) + QUIET_SECONDS)
         self.clients_active = False
         end = self.time + SETTLING_SECONDS
         self._advance(lambda: self.time < end and self._unsettled() is not None)
