@@ -86,6 +86,11 @@ def test_a_broken_regular_expression_is_refused(story: Story) -> None:
     )
 
 
+def test_a_name_may_look_like_an_id_that_nobody_has(story: Story) -> None:
+    assert story.do(query(1, uuid(9))) == uuid(1)
+    assert resolved(story, uuid(9)).id == uuid(1)
+
+
 def test_a_query_may_keep_its_own_name(story: Story) -> None:
     story.do(query(1, "q1"))
     assert story.do(query(1, "Q1", op="update", service="db")) == uuid(1)

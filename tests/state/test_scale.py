@@ -116,8 +116,9 @@ def test_a_very_large_tree_leaves_one_tombstone() -> None:
     store = StateStore()
     store.apply([c.KV("set", f"big/{number}", b"v") for number in range(10_001)])
     store.apply([c.KV("set", "small/1", b"v"), c.KV("delete-tree", "small/")])
+    assert store.kv_list("big/none/").index == 1
     store.apply([c.KV("delete-tree", "big/")])
-    assert store.kv_list("big/").index == store.kv_get("big/7").index == store.index
+    assert store.kv_list("big/").index == store.kv_get("big/7").index == store.kv_list("big/none/").index == store.index
     assert store.kv_get("small/2").index == 1
     copy = restored(encoded(store))
     assert copy.kv_list("big/").index == copy.kv_get("big/7").index == store.index

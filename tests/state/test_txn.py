@@ -314,6 +314,17 @@ def test_nothing_of_a_failed_transaction_stays(story: Story) -> None:
     assert story.entry("locked").session == ""
 
 
+def test_a_failed_deletion_of_a_node_that_has_nothing_left_leaves_no_trace(story: Story) -> None:
+    story.register("bare", "10.0.0.7", checks=[check("c")])
+    story.session(3, "bare")
+    story.deregister("bare", check="c")
+    story.destroy(uuid(3))
+    before, index = encoded(story.store), story.store.index
+    assert whats(story.txn(node_op("delete", "bare"), kv_op("get", "none"))) == {1: 'key "none" doesn\'t exist'}
+    story.store.index = index
+    assert encoded(story.store) == before
+
+
 # --- reading -----------------------------------------------------------------------------------------------------------
 
 
