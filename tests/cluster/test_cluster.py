@@ -35,6 +35,7 @@ def test_a_write_to_any_agent_is_read_from_every_agent(cluster: Cluster) -> None
 def test_reads_carry_the_headers_that_clients_parse(cluster: Cluster) -> None:
     cluster.clients[0].put("headers", b"x")
     for agent in cluster.agents:
+        until(lambda agent=agent: agent.get("headers", "&stale"), f"{agent.name} to have the key")
         for mode in ("", "?stale", "?consistent"):
             _, headers, _ = agent.exchange("GET", f"/v1/kv/headers{mode}")
             assert int(headers["X-Consul-Index"]) > 0

@@ -80,6 +80,7 @@ class Agent:
         self._tasks: set[asyncio.Task[None]] = set()
         self._members: Callable[[], Iterable[Member]] = tuple
         self._wan_members: Callable[[], Iterable[Member]] = tuple
+        self._strangers: Callable[[], Mapping[str, str]] = dict
         self._leaving = False
         self.finished: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         """The exit status, once the agent has reason to end by itself."""
@@ -186,6 +187,7 @@ class Agent:
                 coordinate_of=self._coordinate_of,
                 fire=self._fire,
                 keyring=self._operate_keyrings,
+                strangers=lambda: self._strangers(),
                 wan=WanPool(members=lambda: self._wan_members(), coordinate_of=self._wan_coordinate_of),
                 force_leave=self._declare_left,
             ),
@@ -243,6 +245,7 @@ class Agent:
             await self._lan.start()
         self._stack.push_async_callback(self._lan.stop)
         self._members = self._lan.members
+        self._strangers = self._lan.strangers
         if self._wan is not None:
             with _told(f"WAN gossip on {join_host_port(options.serf_wan or options.bind_addr, options.ports.serf_wan)}"):
                 await self._wan.start()
@@ -401,6 +404,8 @@ class Agent:
         if self._server is not None:
             self._server.member_changed(member)
             self._flood_wan(member)
+        if self._client is not None:
+            self._client.member_changed(member)
         if self._client is not None and self._client.members_changed(self._members()):
             self._syncer.trigger_full()
 

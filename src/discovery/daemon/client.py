@@ -10,7 +10,7 @@ from discovery.model.errors import DiscoveryError, NoServers, RateExceeded
 from discovery.model.methods import METHODS
 from discovery.model.records import Record
 from discovery.model.requests import QueryMeta
-from discovery.server.members import ALIVE, Member, servers_of
+from discovery.server.members import ALIVE, FAILED, Member, as_server, servers_of
 from discovery.telemetry import Metrics
 from discovery.transport.dialer import Dialer
 from discovery.transport.forwarder import Forwarder, ServerList, told_plainly
@@ -47,6 +47,12 @@ class Client:
         if self._task is not None:
             self._task.cancel()
         await self._pool.close()
+
+    def member_changed(self, member: Member) -> None:
+        """Of a server that failed nothing is awaited any longer."""
+        server = as_server(member)
+        if server is not None and server.status == FAILED:
+            self.endpoints.server_failed(server.rpc_address)
 
     def members_changed(self, members: Iterable[Member]) -> bool:
         """Take over the servers that are alive; tells whether there are new ones."""

@@ -10,7 +10,7 @@ Source: Consul's documentation of `bootstrap_expect`; the agreement is ours.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from discovery.model.errors import DiscoveryError
@@ -46,12 +46,15 @@ class Bootstrap:
         members: Callable[[], Iterable[Member]],
         ask: Ask,
         log: logging.Logger,
+        strangers: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
+        """`strangers`: addresses that gossip did not understand or take in lately, and why."""
         self._replica = replica
         self._datacenter = datacenter
         self._expect = expect
         self._members = members
         self._ask = ask
+        self._strangers = strangers
         self._log = log
         self._forming = False
         self._agreed: tuple[str, ...] = ()
@@ -106,7 +109,8 @@ class Bootstrap:
                 raise _NotYet(f"server {server.name} ({server.rpc_address}) has failed")
         if len(servers) < self._expect:
             seen = ", ".join(sorted(f"{server.name} ({server.rpc_address})" for server in servers))
-            raise _NotYet(f"expecting {self._expect} servers, see {len(servers)}: {seen or 'none'}")
+            refused = "".join(f"; not taken in: {address} ({why})" for address, why in sorted(self._strangers().items()))
+            raise _NotYet(f"expecting {self._expect} servers, see {len(servers)}: {seen or 'none'}{refused}")
         return servers
 
     # --- agreement ---------------------------------------------------------------------------------------------------

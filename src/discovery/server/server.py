@@ -8,7 +8,7 @@ import logging
 import random
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ from .endpoints import RPC_HOLD_TIME, Endpoints
 from .keyrings import Keyrings, Operate, no_keyrings
 from .leader import LeaderDuties
 from .log_writer import LogWriter
-from .members import ALIVE, Member, join_host_port, servers_of
+from .members import ALIVE, FAILED, Member, as_server, join_host_port, servers_of
 from .operator import OperatorEndpoints
 from .peers_file import recover_from_peers_file
 from .reconcile import Reconciler
@@ -102,6 +102,8 @@ class Gossip(msgspec.Struct, frozen=True):
     wan: WanPool = WanPool()
     force_leave: Callable[[str], object] = lambda name: None
     """Declares a failed member to have left, by name."""
+    strangers: Callable[[], Mapping[str, str]] = dict
+    """IP addresses of those who were not understood or not taken in lately, and why."""
 
 
 class Server:
@@ -180,6 +182,7 @@ class Server:
             expect=options.bootstrap_expect,
             members=gossip.members,
             ask=self._ask_to_begin,
+            strangers=gossip.strangers,
             log=log,
         )
         self.blocking = BlockingQueries(self.store, rng, default_wait=options.default_query_time, max_wait=options.max_query_time)
@@ -348,6 +351,10 @@ class Server:
 
     def member_changed(self, member: Member) -> None:
         self._addresses.heard_of([member])
+        server = as_server(member)
+        if server is not None and server.status == FAILED:
+            # What it was asked fails now, instead of when time is up.
+            self.pool.drop(server.rpc_address)
         self._consider_bootstrap()
         if self.replica.leader_ready:
             self.duties.member_changed(member)
