@@ -5,7 +5,7 @@ import pytest
 from discovery.http.decoding import DecodeError, Decoder, Rules
 from discovery.model.definitions import CheckSpec, ServiceSpec
 from discovery.model.duration import Duration
-from discovery.model.records import CheckDefinition, Coordinate, DirEntry, HealthCheck, ServiceAddress, Weights
+from discovery.model.records import CheckDefinition, Coordinate, DirEntry, HealthCheck, ServiceAddress, Upstream, Weights
 from discovery.model.requests import RegisterRequest
 
 register = Decoder(RegisterRequest)
@@ -107,6 +107,15 @@ def test_refusals(body: bytes, text: str) -> None:
 def test_numbers_out_of_range(number: int) -> None:
     with pytest.raises(DecodeError, match="cannot unmarshal number"):
         service.decode(b'{"Port":1%s}' % (b"0" * 4000) if number == 10**4000 else b'{"Port":%d}' % number)
+
+
+def test_opaque_values_are_what_can_be_stored_and_written_again() -> None:
+    opaque = Decoder(Upstream)
+    body = b'{"Config":{"a":[100000000000000000000,18446744073709551615,-1,0.5,null],"\\ud800":{"b":"\\udfff"}}}'
+    assert opaque.decode(body).config == {"a": [1e20, 2**64 - 1, -1, 0.5, None], "\ufffd" * 3: {"b": "\ufffd" * 3}}
+    for number in (b"1e999", b"9" * 400):
+        with pytest.raises(DecodeError, match=f"cannot unmarshal number {number[:20].decode()} into Go value of type float64"):
+            opaque.decode(b'{"Config":{"a":%s}}' % number)
 
 
 def test_bad_base64() -> None:

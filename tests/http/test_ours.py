@@ -171,6 +171,12 @@ async def test_all_services(world: World, target: str, expected: dict[str, list[
     assert response.headers["X-Consul-Index"] == "7"
 
 
+async def test_a_bad_filter_is_a_bad_request_here(world: World) -> None:
+    world.delegate.answers["Internal.ServiceDump"] = IndexedCheckServiceNodes(nodes=DUMP, **META)
+    response = await world.get("/v1/health/services?filter=Service")
+    assert (response.status, response.text[:58]) == (400, "Bad request: Failed to create boolean expression evaluator")
+
+
 async def test_waiting_for_any_service(world: World) -> None:
     world.delegate.answers["Internal.ServiceDump"] = IndexedCheckServiceNodes(nodes=DUMP, **META)
     await world.get("/v1/health/services?index=7&wait=3s")

@@ -23,7 +23,7 @@ Convert = Callable[[Any, str], Any]
 
 _GO_NAMES: Final = {bool: "bool", int: "number", float: "number", str: "string", list: "array", dict: "object"}
 _WHITESPACE: Final = " \t\r\n"
-_MAX_DIGITS: Final = 40
+_MAX_DIGITS: Final = 20
 _SYNTAX_ERRORS: Final = {
     "Expecting value": "looking for beginning of value",
     "Expecting property name": "looking for beginning of object key string",
@@ -198,9 +198,9 @@ def _text(value: Any, name: str) -> str:
 def _integer(value: Any, name: str) -> int:
     if value is None:
         return 0
-    if type(value) is int and -(2**63) <= value < 2**64:
+    if type(value) is int:
         return value
-    if type(value) in (int, float):
+    if type(value) is float:
         raise DecodeError(f"json: cannot unmarshal number {value} into Go struct field .{name} of type int")
     raise _wrong_type(value, name, "int")
 
@@ -210,13 +210,7 @@ def _number(value: Any, name: str) -> float:
         return 0.0
     if type(value) not in (int, float):
         raise _wrong_type(value, name, "float64")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise DecodeError(f"json: cannot unmarshal number {value} into Go struct field .{name} of type float64")
-    return number
+    return float(value)
 
 
 def _int_or_float(value: Any, name: str) -> int | float:
@@ -250,7 +244,14 @@ def duration(value: Any, name: str) -> Duration:
     return Duration(_number(value, name))
 
 
-def anything(value: Any, _name: str) -> Any:
+def anything(value: Any, name: str) -> Any:
+    """Whatever JSON can spell."""
+    if type(value) is str:
+        return clean_text(value)
+    if type(value) is dict:
+        return {clean_text(key): anything(item, name) for key, item in value.items()}
+    if type(value) is list:
+        return [anything(item, name) for item in value]
     return value
 
 
@@ -280,13 +281,20 @@ def _no_constant(text: str) -> Any:
     raise DecodeError(f"invalid character '{text[0]}' looking for beginning of value")
 
 
-def _parse_int(text: str) -> int:
-    if len(text) > _MAX_DIGITS:
-        raise DecodeError(f"json: cannot unmarshal number {text[:_MAX_DIGITS]} into Go value of type int")
-    return int(text)
+def _parse_int(text: str) -> int | float:
+    """What 64 bits can't hold is no integer; no more digits are read than those may have."""
+    number = int(text) if len(text) <= _MAX_DIGITS else 2**64
+    return number if -(2**63) <= number < 2**64 else _parse_float(text)
 
 
-_json: Final = json.JSONDecoder(parse_constant=_no_constant, parse_int=_parse_int)
+def _parse_float(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise DecodeError(f"json: cannot unmarshal number {text[:_MAX_DIGITS]} into Go value of type float64")
+    return number
+
+
+_json: Final = json.JSONDecoder(parse_constant=_no_constant, parse_int=_parse_int, parse_float=_parse_float)
 
 
 def parse_json(body: bytes) -> Any:

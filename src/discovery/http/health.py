@@ -14,7 +14,9 @@ from discovery.model.requests import (
 from .call import Call
 from .catalog import service_request
 from .encoding import Reply
+from .errors import bad_request
 from .filter import apply_filter
+from .filter_syntax import FilterError
 from .near import nearest_first
 from .operation import CHECKS, INSTANCES, READ, describes
 from .params import key_value_pairs, parse_bool
@@ -102,7 +104,10 @@ async def services(call: Call) -> Reply:
     only_passing = _wants_passing(call)
     answer = await read_cached(call, "Internal.ServiceDump", ServiceDumpRequest(**call.read()))
     reply: IndexedCheckServiceNodes = answer.reply
-    items = apply_filter(call.params.get("filter"), CheckServiceNode, reply.nodes)
+    try:
+        items = apply_filter(call.params.get("filter"), CheckServiceNode, reply.nodes)
+    except FilterError as error:
+        raise bad_request(str(error)) from None
     wanted = [item for item in items if _is_wanted(item, only_passing, tags, filters or {})]
     by_name: dict[str, list[CheckServiceNode]] = {}
     for item in await nearest_first(call, wanted, lambda item: item.node.node):
