@@ -167,6 +167,7 @@ def test_service_verbs(story: Story, op: TxnOp, port: int) -> None:
         (service_op("set", "n1", "", id="x"), "Must provide service name with ID"),
         (service_op("delete", "n1", "", id="x"), "Must provide service name with ID"),
         (service_op("set", "n1", address="0.0.0.0"), "Invalid service address"),
+        (service_op("delete", "n1", address="::"), "Invalid service address"),
         (
             service_op("set", "n1", meta={"a b": "c"}),
             "Invalid Service Meta for node n1 and serviceID web: "

@@ -215,10 +215,8 @@ def _check(op: TxnOp) -> Sequence[TxnResult]:
     elif op.node is not None and op.node.verb != "get":
         _require(bool(op.node.node.node), "Must provide node")
         check_node_id(op.node.node.id)
-    elif op.service is not None and op.service.verb in ("set", "cas"):
-        require_address(op.service.service)
-        require_name(op.service.service)
     elif op.service is not None and op.service.verb != "get":
+        require_address(op.service.service)
         require_name(op.service.service)
     return ()
 
