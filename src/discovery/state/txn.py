@@ -216,8 +216,8 @@ def _check(op: TxnOp) -> Sequence[TxnResult]:
         _require(bool(op.node.node.node), "Must provide node")
         check_node_id(op.node.node.id)
     elif op.service is not None and op.service.verb != "get":
-        require_address(op.service.service)
         require_name(op.service.service)
+        require_address(op.service.service)
     return ()
 
 
