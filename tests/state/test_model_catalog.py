@@ -239,12 +239,10 @@ def questions() -> dict[str, Question]:
         found[f"health {name}"] = Question(
             lambda s, name=name: s.check_service_nodes(name),
             lambda f, name=name: f.health(f.keys_named(name)),
-            lambda f, name=name: f.service_checks(name),
         )
         found[f"checks {name}"] = Question(
             lambda s, name=name: s.service_checks(name),
             lambda f, name=name: f.service_checks(name),
-            lambda f, name=name: f.health(f.keys_named(name)),
         )
         found[f"connect {name}"] = Question(
             lambda s, name=name: s.check_service_nodes(name, connect=True), lambda f, name=name: f.health(f.keys_connected(name))

@@ -76,6 +76,11 @@ def service_topic(name: str) -> Topic:
     return ("service", name)
 
 
+def service_checks_topic(name: str) -> Topic:
+    """The checks of a service's instances, without those of their nodes."""
+    return ("service-checks", name)
+
+
 def connect_topic(name: str) -> Topic:
     """The ways into a service through the mesh."""
     return ("connect", name)
@@ -256,7 +261,7 @@ class Catalog:
         for version in versions:
             name, connect = fold(version.service), connect_name(version)
             self.health.pop(name, None)
-            self._touch_name(name)
+            self._touch_or_end(service_topic(name), lives=bool(self.services.named[name]))
             if connect is not None:
                 self._touch_or_end(connect_topic(connect), lives=bool(self.services.connect[connect]))
 
@@ -326,15 +331,11 @@ class Catalog:
         lives = check.status in _USUAL_STATES or bool(self.checks.not_passing[check.status])
         self._touch_or_end(state_topic(check.status), lives=lives)
         if check.service_id:
+            name = fold(check.service_name)
             self._touch_service((node, fold(check.service_id)))
-            self._touch_name(fold(check.service_name))
+            self._touch_or_end(service_checks_topic(name), lives=bool(self.checks.of_service[name]))
         else:
             self._touch_services_of(node)
-
-    def _touch_name(self, name: str) -> None:
-        """Something that goes by the name of a service changed: a check may keep the former name of its instance."""
-        lives = bool(self.services.named[name] or self.checks.of_service[name])
-        self._touch_or_end(service_topic(name), lives=lives)
 
     def _touch_services_of(self, node: str) -> None:
         for key in self.services.on_node[node]:

@@ -24,6 +24,7 @@ from .catalog import (
     node_checks_topic,
     node_ids_topic,
     node_topic,
+    service_checks_topic,
     service_topic,
     state_topic,
 )
@@ -201,7 +202,7 @@ class CatalogReads:
         """The checks of the instances themselves, without those of their nodes."""
         keys = self._checks.of_service[fold(name)]
         found = self._check_rows(self._on_matching_nodes(keys, meta) if meta else keys)
-        return self._topics.read(found, service_topic(fold(name)))
+        return self._topics.read(found, service_checks_topic(fold(name)), *((NODES,) if meta else ()))
 
     def checks_in_state(self, state: str, meta: MetaFilters) -> Read[list[HealthCheck]]:
         keys = self._in_state(state)
