@@ -134,6 +134,28 @@ async def test_requests_that_come_meanwhile_are_answered_in_order(world: World) 
     assert [request.dir_ent.key for method, request in world.delegate.calls if method == "KVS.Apply"] == ["first", "second"]
 
 
+async def test_a_client_that_sends_on_and_on_is_not_read_from_meanwhile(world: World) -> None:
+    asked, release = asyncio.Event(), asyncio.Event()
+
+    async def slow(request: object) -> bool:
+        asked.set()
+        await release.wait()
+        return True
+
+    world.delegate.answers["KVS.Apply"] = slow
+    client = await world.connect()
+    client.send(encode("PUT", "/v1/kv/first", b"1"))
+    await asked.wait()
+    followers = 400
+    for _ in range(followers):
+        client.send(encode("PUT", "/v1/kv/next", b"x" * 50_000))
+    await asyncio.sleep(0.2)
+    unsent = client.writer.transport.get_write_buffer_size()
+    assert unsent > followers * 50_000 // 3, "nobody reads what is not answered yet"
+    release.set()
+    assert [(await client.receive()).text for _ in range(followers + 1)] == ["true"] * (followers + 1)
+
+
 async def test_a_client_that_goes_away_meanwhile_does_no_harm(world: World) -> None:
     asked, release = asyncio.Event(), asyncio.Event()
 

@@ -31,6 +31,8 @@ from .plain_puts import PlainPut, PlainPuts
 _log = logging.getLogger(__name__)
 
 _END_OF_HEAD: Final = b"\r\n\r\n"
+_MOST_HELD_BACK: Final = 64 * 1024
+"""Bytes that a client may send on before its answer; then it is not read from until it has it."""
 _REFUSAL_WAIT: Final = 5.0
 """Seconds that a connection over the limit may stay silent before it is closed unanswered."""
 
@@ -195,6 +197,8 @@ class Connection(RequestHandler):
     def data_received(self, data: bytes) -> None:
         if self._underway:
             self._held_back += data
+            if len(self._held_back) > _MOST_HELD_BACK and self.transport is not None:
+                self.transport.pause_reading()
         elif self._lane_closed or not data:
             super().data_received(data)
         elif self._refused:
@@ -310,6 +314,8 @@ class Connection(RequestHandler):
                 self.transport.close()
             raise
         data, self._held_back = self._held_back, b""
+        if len(data) > _MOST_HELD_BACK and self.transport is not None:
+            self.transport.resume_reading()
         if data:
             self.data_received(data)
 
