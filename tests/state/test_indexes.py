@@ -346,6 +346,15 @@ def test_what_comes_back_has_the_index_of_its_return_and_is_not_reaped() -> None
     assert story.store.check_service_nodes("db").index == story.store.node_services("n2").index == back
 
 
+def test_what_is_back_has_nothing_to_reap() -> None:
+    story = Story()
+    story.register(service=service("web"))
+    story.deregister("n1", service="web")
+    assert story.store.has_tombstones(story.store.index)
+    story.register(service=service("web"))
+    assert not story.store.has_tombstones(story.store.index)
+
+
 def test_commands_of_a_block_move_indexes_one_by_one() -> None:
     story = Story()
     story.store.apply([registration("n1"), c.KV("set", "a", b"1"), registration("n2", "10.0.0.2"), c.KV("set", "b", b"1")])

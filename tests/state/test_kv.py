@@ -172,6 +172,13 @@ def test_deleting_nothing_moves_no_index(story: Story) -> None:
     assert not story.store.has_tombstones(story.store.index)
 
 
+def test_a_key_that_is_back_has_no_tombstone(story: Story) -> None:
+    story.set("a")
+    story.delete("a")
+    story.set("a")
+    assert not story.store.has_tombstones(story.store.index)
+
+
 def test_tombstones_are_reaped_up_to_an_index(story: Story) -> None:
     for key in ("d/a", "d/b", "e"):
         story.set(key)

@@ -353,7 +353,6 @@ class StateStore:
     def _take_over(self, world: World) -> None:
         self._use(world)
         self._restore = None
-        self._changes.journal.clear()
         self._feed.restart(self.index)
         self.watches.fire_all()
 
