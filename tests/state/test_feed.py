@@ -116,6 +116,16 @@ def test_after_a_restore_nothing_of_before_is_known(story: Story) -> None:
     assert told(other, 2) == [(3, "key", "c", "", False)]
 
 
+def test_after_a_restore_through_the_log_nothing_of_before_is_known(story: Story) -> None:
+    for number in range(9):
+        story.set(f"k{number}")
+    data = b"".join(story.store.capture().chunks())
+    other = Story()
+    other.do(c.RestoreChunk("r", data, last=True))
+    assert other.store.index == 9
+    assert not other.store.changes(r.ChangesRequest(min_query_index=5)).value.complete
+
+
 def test_long_answers_are_cut_between_commands(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feeds, "BATCH", 3)
     store = StateStore()

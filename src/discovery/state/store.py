@@ -372,8 +372,8 @@ class StateStore:
             self._restore = None
             raise
         if index is not None:
-            self._take_over(loading.world)
             self.index = max(self.index, index)
+            self._take_over(loading.world)
 
 
 class Loaded(msgspec.Struct, frozen=True):
