@@ -25,7 +25,8 @@ _numbers = itertools.count(1)
 
 def fresh_address() -> str:
     """A loopback address that no other test of this run uses."""
-    return f"127.{16 + os.getpid() % 64}.{next(_numbers)}.1"
+    block, number = divmod(next(_numbers), 250)
+    return f"127.{16 + os.getpid() % 64}.{number + 1}.{block + 1}"
 
 
 def until(probe: Callable[[], T], what: str, patience: float = PATIENCE) -> T:
