@@ -112,7 +112,7 @@ def test_numbers_out_of_range(number: int) -> None:
 def test_opaque_values_are_what_can_be_stored_and_written_again() -> None:
     opaque = Decoder(Upstream)
     body = b'{"Config":{"a":[100000000000000000000,18446744073709551615,-1,0.5,null],"\\ud800":{"b":"\\udfff"}}}'
-    assert opaque.decode(body).config == {"a": [1e20, 2**64 - 1, -1, 0.5, None], "\ufffd" * 3: {"b": "\ufffd" * 3}}
+    assert opaque.decode(body).config == {"a": [1e20, 2**64 - 1, -1, 0.5, None], "\ufffd": {"b": "\ufffd"}}
     for number in (b"1e999", b"9" * 400):
         with pytest.raises(DecodeError, match=f"cannot unmarshal number {number[:20].decode()} into Go value of type float64"):
             opaque.decode(b'{"Config":{"a":%s}}' % number)
@@ -124,7 +124,7 @@ def test_bad_base64() -> None:
 
 
 def test_text_that_utf8_cannot_spell() -> None:
-    assert service.decode(b'{"Name":"a\\ud800b"}').name == "a??b".replace("??", "���")
+    assert service.decode(b'{"Name":"a\\ud800b"}').name == "a�b"
     assert service.decode(b'{"Name":"a\xffb"}').name == "a�b"
 
 

@@ -6,6 +6,7 @@ nanoseconds, bytes are base64, what follows the JSON value is ignored. A plan is
 
 import json
 import math
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from types import NoneType, UnionType
 from typing import Any, Final, Generic, TypeVar, Union, get_args, get_origin
@@ -23,6 +24,7 @@ Convert = Callable[[Any, str], Any]
 
 _GO_NAMES: Final = {bool: "bool", int: "number", float: "number", str: "string", list: "array", dict: "object"}
 _WHITESPACE: Final = " \t\r\n"
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _MAX_DIGITS: Final = 20
 _SYNTAX_ERRORS: Final = {
     "Expecting value": "looking for beginning of value",
@@ -273,8 +275,8 @@ def _wrong_type(value: Any, name: str, wanted: str) -> DecodeError:
 
 
 def clean_text(text: str) -> str:
-    """Lone surrogates, which JSON can spell and UTF-8 cannot, become replacement characters."""
-    return text if text.isascii() else text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    """Each lone surrogate, which JSON can spell and UTF-8 cannot, becomes a replacement character."""
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
 def _no_constant(text: str) -> Any:
