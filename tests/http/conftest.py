@@ -2,11 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+import uvloop
 
 from discovery.http.options import HttpOptions, Listener
 from discovery.http.server import HttpServer
@@ -93,6 +95,18 @@ class World:
         for client in self._clients:
             client.writer.close()
         await self.server.stop()
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The loop that agents run on: its transports are not asyncio's."""
+    return {"uvloop": uvloop.new_event_loop}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A signal can't interrupt a test that waits in uvloop, so a thread ends what takes too long."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.timeout(method="thread"))
 
 
 @pytest.fixture

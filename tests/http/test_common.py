@@ -231,7 +231,7 @@ async def test_too_many_connections_are_told_so(world: World) -> None:
     assert refused.status == 429
     assert "limits.http_max_conns_per_client" in refused.text
     assert await second.closed()
-    assert world.server.refused_connections == 1
+    assert world.metrics.client_http_exceeded.count == 1
     first.writer.close()
     async with asyncio.timeout(5):
         while (await (await world.connect()).request("GET", "/v1/status/leader")).status == 429:

@@ -199,6 +199,7 @@ def http_options(options: Options) -> HttpOptions:
         coordinates=not options.disable_coordinates,
         filter_unprintable_paths=not options.disable_http_unprintable_char_filter,
         default_token=options.acl.tokens.default,
+        dns_domain=options.domain,
     )
 
 

@@ -15,13 +15,14 @@ import asyncio
 import logging
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 from aiohttp import StreamReader
 from aiohttp.web import BaseRequest, RequestHandler, Response, Server, StreamResponse
 
 from discovery.model.delegate import Watch
+from discovery.telemetry import Counter as MetricCounter
 from discovery.telemetry import Sample
 
 from .encoding import date_line, render
@@ -91,16 +92,16 @@ def _size(request: bytes, kept: Kept) -> int:
 
 
 class ClientLimit:
-    """Counts open connections by client address. `limit` 0: none is refused."""
+    """Counts open connections by client address, and in `refused` those over the limit. `limit` 0: none is refused."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, refused: MetricCounter) -> None:
         self.limit = limit
         self.open: Counter[str] = Counter()
-        self.refused = 0
+        self._refused = refused
 
     def admit(self, address: str) -> bool:
         if self.limit and self.open[address] >= self.limit:
-            self.refused += 1
+            self._refused.inc()
             return False
         self.open[address] += 1
         return True
@@ -160,8 +161,8 @@ class Connection(RequestHandler):
             super().connection_made(transport)
             return
         self._refused = True
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        # uvloop's transports have the interface without the base class.
+        self.transport = cast(asyncio.Transport, transport)
         self._loop.call_later(_REFUSAL_WAIT, transport.close)
 
     def connection_lost(self, exc: BaseException | None) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final, Protocol
 
-from discovery.telemetry import ClientApi, Family, Sample
+from discovery.telemetry import ClientApi, Counter, Family, Sample
 
 _CATALOG_PATHS: Final = {
     "/v1/catalog/register": "catalog_register",
@@ -22,6 +22,8 @@ class Metrics(Protocol):
     api_http: Family[Sample]
     """By method and path."""
     client_api: dict[str, ClientApi]
+    client_http_exceeded: Counter
+    """Connections refused because their client has too many."""
 
     def as_json(self) -> Mapping[str, object]: ...
     def as_prometheus(self) -> bytes: ...

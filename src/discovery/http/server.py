@@ -70,7 +70,7 @@ class HttpServer:
         self._api = Api(delegate, services, agent, metrics, options)
         self._router = Router()
         self._meter = Meter(metrics)
-        self._clients = ClientLimit(options.max_connections_per_client)
+        self._clients = ClientLimit(options.max_connections_per_client, metrics.client_http_exceeded)
         self._lane = Lane(
             kept=self._new_kept(options),
             clients=self._clients,
@@ -138,10 +138,6 @@ class HttpServer:
     def fast_hits(self) -> int:
         """How many requests were answered from kept answers."""
         return self._lane.hits
-
-    @property
-    def refused_connections(self) -> int:
-        return self._clients.refused
 
     @property
     def open_connections(self) -> dict[str, int]:

@@ -180,6 +180,7 @@ class Metrics:
         self.client_rpc_failed = self._counter("client.rpc.failed", "Requests that failed")
 
     def _declare_doors(self) -> None:
+        self.client_http_exceeded = self._counter("client.http.exceeded", "Connections refused because their client has too many")
         self.api_http = self._sample_family("api.http", "Answering an HTTP request", "method", "path")
         self.dns_domain_query = self._sample_family("dns.domain_query", "Answering a DNS question", "node").of(self._node)
         self.dns_ptr_query = self._sample_family("dns.ptr_query", "Answering a reverse question", "node").of(self._node)
