@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..cluster.agents import Agent, Cluster, fresh_address, running, until
-from .programs import CONSUL, needs_consul
+from ..transport.peers import find, needs
 
-pytestmark = needs_consul
+CONSUL = find("consul")
+pytestmark = needs("consul")
 
 SETTINGS = "disable_update_check = true performance { raft_multiplier = 1 }"
 
