@@ -63,8 +63,8 @@ def encode(method: str, target: str, body: bytes = b"", headers: Mapping[str, st
 class World:
     """The server under test, the fakes behind it, and connections to it."""
 
-    def __init__(self, options: HttpOptions) -> None:
-        self.delegate = FakeDelegate()
+    def __init__(self, options: HttpOptions, delegate: FakeDelegate | None = None) -> None:
+        self.delegate = delegate or FakeDelegate()
         self.services = FakeServices()
         self.agent = FakeAgent()
         self.metrics = FakeMetrics()
