@@ -16,6 +16,8 @@ from discovery.storage.log import LogStore, StoredLog
 from tests.simulation.disk import Append, Disk, torn
 
 SECTOR = 512
+WAL_HEADER = 32
+"""Bytes that SQLite syncs by themselves before it writes the first frame of a write-ahead log."""
 DATABASE, WRITE_AHEAD_LOG, MARK = "raft.db", "raft.db-wal", "raft.db.mark"
 
 
@@ -62,7 +64,9 @@ class StoredDisk(Disk):
         synced = wal.read_bytes() if wal.exists() else b""
         if write is not None:
             self._store(write)
-            synced += torn(wal.read_bytes()[len(synced) :], SECTOR, rng)
+            written = wal.read_bytes()
+            synced = synced or written[:WAL_HEADER]
+            synced += torn(written[len(synced) :], SECTOR, rng)
             self._counters["torn writes cut"] += 1
         (after / WRITE_AHEAD_LOG).write_bytes(synced)
         shutil.copy(before / DATABASE, after)
