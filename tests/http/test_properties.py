@@ -29,8 +29,8 @@ from tests.http.fakes import META, FakeAnswer, FakeDelegate, FakeWatch
 
 
 class Pairs(FakeDelegate):
-    """A key-value store that counts its writes; whoever read before a write has a watch that fires. Writes take their time: `turns`
-    of the loop."""
+    """A key-value store that counts its writes; whoever read before a write has a watch that fires. Writes take `turns` of the
+    loop."""
 
     def __init__(self, turns: int) -> None:
         super().__init__()
