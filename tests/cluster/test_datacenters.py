@@ -60,6 +60,24 @@ def test_names_resolve_across_datacenters(datacenters: tuple[Agent, Agent, Agent
         assert not agent.dns("web.service.consul").rr
 
 
+def test_a_prepared_query_fails_over_to_another_datacenter(datacenters: tuple[Agent, Agent, Agent]) -> None:
+    near, far, client = datacenters
+    query = {"Name": "web-anywhere", "Service": {"Service": "web", "Failover": {"Datacenters": ["nowhere", "dc2"]}}}
+    client.http("POST", "/v1/query", query)
+
+    def executed(agent: Agent) -> tuple[str, int, list[str]]:
+        found = agent.http("GET", "/v1/query/web-anywhere/execute")
+        return found["Datacenter"], found["Failovers"], [node["Node"]["Node"] for node in found["Nodes"]]
+
+    assert executed(client) == ("dc2", 1, [])
+    far.http("PUT", "/v1/agent/service/register", {"Name": "web", "Port": 80})
+    for agent in (near, client):
+        until(lambda agent=agent: executed(agent) == ("dc2", 1, ["s2"]), f"{agent.name} to find the far service")
+        assert str(agent.dns("web-anywhere.query.consul").rr[0].rdata) == far.address
+    near.http("PUT", "/v1/agent/service/register", {"Name": "web", "Port": 80})
+    until(lambda: executed(client) == ("dc1", 0, ["s1"]), "the near service to be found")
+
+
 def test_an_unknown_datacenter_is_told(datacenters: tuple[Agent, Agent, Agent]) -> None:
     for agent in datacenters:
         status, _, body = agent.status_of("GET", "/v1/kv/a?dc=nowhere")

@@ -1,11 +1,9 @@
 """Order by network distance."""
 
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TypeVar
 
-from discovery.model.distance import distance
-from discovery.model.records import NodeCoordinate
+from discovery.model.distance import nearest_first as by_distance
 from discovery.model.requests import DCSpecificRequest, IndexedCoordinates
 
 from .call import Call
@@ -19,17 +17,4 @@ async def nearest_first(call: Call, items: list[T], node_of: Callable[[T], str])
         return items
     request = DCSpecificRequest(datacenter=call.datacenter, token=call.token)
     known: IndexedCoordinates = await call.ask("Coordinate.ListNodes", request)
-    return sort_by_distance(items, node_of, call.near, known.coordinates)
-
-
-def sort_by_distance(items: list[T], node_of: Callable[[T], str], near: str, coordinates: Iterable[NodeCoordinate]) -> list[T]:
-    at = {entry.node: entry.coord for entry in coordinates}
-    origin = at.get(near)
-    if origin is None:
-        return items
-
-    def seconds(item: T) -> float:
-        place = at.get(node_of(item))
-        return distance(origin, place) if place is not None and len(place.vec) == len(origin.vec) else math.inf
-
-    return sorted(items, key=seconds)
+    return by_distance(items, node_of, call.near, known.coordinates)

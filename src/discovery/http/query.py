@@ -21,7 +21,6 @@ from discovery.model.requests import (
 from .call import DONE, Call
 from .decoding import DecodeError, Decoder
 from .encoding import JSON, Reply, meta_headers
-from .near import nearest_first
 from .nulls import BareInstance, bare_instance
 from .operation import COMMON, CONSISTENCY, READ, Operation, describes
 
@@ -152,11 +151,11 @@ async def _execute(call: Call, name: str) -> Reply:
         reply, extra = cached.reply, cached.headers()
     else:
         reply, extra = await call.ask("PreparedQuery.Execute", request), b""
-    return await _executed(call, reply, extra)
+    return _executed(call, reply, extra)
 
 
-async def _executed(call: Call, reply: PreparedQueryExecuteResponse, extra: bytes) -> Reply:
-    nodes = await nearest_first(call, [bare_instance(item) for item in reply.nodes or ()], lambda item: item.node.node)
+def _executed(call: Call, reply: PreparedQueryExecuteResponse, extra: bytes) -> Reply:
+    nodes = [bare_instance(item) for item in reply.nodes or ()]
     answer = Executed(
         service=reply.service,
         nodes=nodes,

@@ -65,6 +65,7 @@ METHODS: Final[dict[str, Method]] = _table(
     Method("PreparedQuery.Get", r.PreparedQuerySpecificRequest, r.IndexedPreparedQueries),
     Method("PreparedQuery.List", r.DCSpecificRequest, r.IndexedPreparedQueries),
     Method("PreparedQuery.Execute", r.PreparedQueryExecuteRequest, r.PreparedQueryExecuteResponse),
+    Method("PreparedQuery.ExecuteRemote", r.PreparedQueryExecuteRemoteRequest, r.PreparedQueryExecuteResponse),
     Method("PreparedQuery.Explain", r.PreparedQueryExecuteRequest, r.PreparedQueryExplainResponse),
     Method("ConfigEntry.Apply", r.ConfigEntryRequest, bool, write=True),
     Method("ConfigEntry.Get", r.ConfigEntryQuery, r.IndexedConfigEntries),

@@ -410,6 +410,14 @@ class PreparedQueryExecuteRequest(QueryOptions, frozen=True, kw_only=True):
     agent: QuerySource = always(QuerySource)
 
 
+class PreparedQueryExecuteRemoteRequest(QueryOptions, frozen=True, kw_only=True):
+    """Asked by a server of another datacenter, in which the query found nobody."""
+
+    query: PreparedQuery = always(PreparedQuery)
+    limit: int = always(int)
+    connect: bool = always(bool)
+
+
 class IndexedPreparedQueries(QueryMeta, frozen=True, kw_only=True):
     queries: list[PreparedQuery] = always(new_list)
 

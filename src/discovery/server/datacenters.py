@@ -52,6 +52,11 @@ class Datacenters:
         """Those to which there is a way."""
         return self._forwarder.datacenters()
 
+    def reachable(self) -> list[str]:
+        """The others to which there is a way, the nearest first."""
+        ways = set(self.others())
+        return [name for name in self.names() if name in ways]
+
     def names(self) -> list[str]:
         """All that are known, the nearest first."""
         origin = self._pool.coordinate_of(self._own_name)

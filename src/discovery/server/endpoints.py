@@ -11,10 +11,12 @@ the leader after a quorum has confirmed it (ReadIndex).
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from discovery.model import commands as c
 from discovery.model import requests as r
@@ -28,6 +30,7 @@ from discovery.telemetry import Metrics
 
 from .blocking import BlockingQueries
 from .locks import LockDelays
+from .prepared_queries import PreparedQueries
 from .reads import STORE_READS, StoreRead
 from .replica import Replica
 from .writes import WritePolicy, query_not_found, require_uuid
@@ -75,6 +78,7 @@ class Endpoints:
         rng: random.Random,
         hold_time: float = RPC_HOLD_TIME,
         elsewhere: Elsewhere = no_elsewhere,
+        others: Callable[[], Sequence[str]] = tuple,
         no_leader_reason: Callable[[], str] = lambda: "",
         metrics: Metrics,
     ) -> None:
@@ -105,6 +109,7 @@ class Endpoints:
         }
         self._policy = policy
         self._delays = LockDelays(store)
+        self._queries = PreparedQueries(store=store, datacenter=datacenter, rng=rng, elsewhere=elsewhere, others=others)
         self._special: dict[str, Callable[[Any], Awaitable[Any]]] = {}
         self._stale: set[str] = set()
         self._anywhere: dict[str, Callable[[Any], Awaitable[Any]]] = {}
@@ -137,6 +142,7 @@ class Endpoints:
         self.serve("Catalog.RegisterMany", self._register_many)
         self.serve("PreparedQuery.Get", self._query_get, stale=True)
         self.serve("PreparedQuery.Execute", self._query_execute, stale=True)
+        self.serve("PreparedQuery.ExecuteRemote", self._query_execute_remote, stale=True)
         self.serve("PreparedQuery.Explain", self._query_explain, stale=True)
         self.serve("Intention.Get", self._intention_get, stale=True)
         self.serve("Intention.Match", self._intention_match, stale=True)
@@ -331,17 +337,11 @@ class Endpoints:
         return self._meta(r.PreparedQueryExplainResponse, request, 0, query=self._resolve(request))
 
     async def _query_execute(self, request: r.PreparedQueryExecuteRequest) -> Any:
-        query = self._resolve(request)
-        nodes = execute_query(self._store, query, request, self._rng)
-        return self._meta(
-            r.PreparedQueryExecuteResponse,
-            request,
-            0,
-            service=query.service.service,
-            nodes=nodes,
-            dns=query.dns,
-            datacenter=self._datacenter,
-        )
+        found = await self._queries.execute(self._resolve(request), request)
+        return self._meta(partial(replace, found), request, 0)
+
+    async def _query_execute_remote(self, request: r.PreparedQueryExecuteRemoteRequest) -> Any:
+        return self._meta(partial(replace, self._queries.execute_for_another(request)), request, 0)
 
     async def _intention_get(self, request: r.IntentionQueryRequest) -> Any:
         require_uuid(request.intention_id, "intention")
@@ -455,32 +455,6 @@ class Endpoints:
             if op.kv is not None and op.kv.verb == "lock" and self._delays.refuses(op.kv.dir_ent.key)
         ]
         return r.TxnResponse(errors=errors) if errors else None
-
-
-def execute_query(store: StateStore, query: Any, request: r.PreparedQueryExecuteRequest, rng: random.Random) -> list[Any]:
-    """The instances a prepared query stands for: filtered by health, tags and metadata, shuffled, cut to the limit."""
-    wanted = query.service
-    nodes = store.check_service_nodes(
-        wanted.service, tags=[], connect=wanted.connect or request.connect, ingress=False, meta=wanted.node_meta
-    ).value
-    ignored = set(wanted.ignore_check_ids or ())
-    chosen = [node for node in nodes if _query_accepts(node, wanted, ignored)]
-    rng.shuffle(chosen)
-    return chosen[: request.limit] if request.limit > 0 else chosen
-
-
-def _query_accepts(node: Any, wanted: Any, ignored: set[str]) -> bool:
-    for check in node.checks:
-        if check.check_id in ignored:
-            continue
-        if check.status == "critical" or (wanted.only_passing and check.status != "passing"):
-            return False
-    tags = {tag.lower() for tag in node.service.tags}
-    for tag in wanted.tags or ():
-        if tag.startswith("!") == (tag.lstrip("!").lower() in tags):
-            return False
-    meta = node.service.meta or {}
-    return all(meta.get(key) == value for key, value in (wanted.service_meta or {}).items())
 
 
 def parse_ttl(text: str) -> float:

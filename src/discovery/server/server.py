@@ -200,6 +200,7 @@ class Server:
             rng=rng,
             hold_time=options.rpc_hold_time,
             elsewhere=self._datacenters.call,
+            others=self._datacenters.reachable,
             no_leader_reason=lambda: self._bootstrap.waiting_for,
             metrics=metrics,
         )
