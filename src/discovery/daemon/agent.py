@@ -368,7 +368,7 @@ class Agent:
     def _lan_event(self, event: Event) -> None:
         match event:
             case MemberJoined(member) | MemberLeft(member) | MemberFailed(member) | MemberUpdated(member):
-                self._count(event)
+                self._count(event, member)
                 self._member_changed(member)
             case MemberReaped(member):
                 if self._server is not None:
@@ -382,7 +382,7 @@ class Agent:
             case KeyringChanged(keys):
                 self._remember_keys(keys, wan=False)
 
-    def _count(self, event: Event) -> None:
+    def _count(self, event: Event, member: Member) -> None:
         metrics = self.metrics
         counters = {
             MemberJoined: metrics.serf_member_join,
@@ -391,7 +391,7 @@ class Agent:
             MemberUpdated: metrics.serf_member_update,
         }
         counters[type(event)].inc()
-        _log.info("gossip: %s: %s", _EVENT_NAMES[type(event)], event.member.name)  # type: ignore[union-attr]
+        _log.info("gossip: %s: %s", _EVENT_NAMES[type(event)], member.name)
 
     def _declare_left(self, name: str) -> None:
         """Autopilot has removed a failed server; its node shall leave the catalog too."""
