@@ -112,6 +112,42 @@ async def test_services(world: World) -> None:
     assert (await world.get("/v1/catalog/services")).text == '{"consul":[],"web":["b","a"]}'
 
 
+async def test_services_by_a_filter_over_their_instances(world: World) -> None:
+    def instance(node: str, service: str, *tags: str) -> CheckServiceNode:
+        found = Node(node=node, meta={"rack": node})
+        return CheckServiceNode(node=found, service=NodeService(id=service, service=service, tags=[*tags]), checks=[])
+
+    dump = [instance("n1", "web", "b", "a"), instance("n2", "web", "a", "c"), instance("n2", "db", "a")]
+    world.delegate.answers["Internal.ServiceDump"] = IndexedCheckServiceNodes(nodes=dump, **META)
+    for query, found in (
+        ("filter=a+in+ServiceTags", {"web": ["b", "a", "c"], "db": ["a"]}),
+        ("filter=b+in+ServiceTags", {"web": ["b", "a"]}),
+        ("filter=a+in+ServiceTags&node-meta=rack:n2", {"web": ["a", "c"], "db": ["a"]}),
+        ("filter=Node+==+n3", {}),
+    ):
+        response = await world.get(f"/v1/catalog/services?{query}")
+        assert (response.json(), response.headers["X-Consul-Index"]) == (found, "7")
+
+
+@pytest.mark.parametrize(
+    ("path", "empty"),
+    [
+        ("catalog/nodes", []),
+        ("catalog/services", {}),
+        ("catalog/service/web", []),
+        ("catalog/node/n1", None),
+        ("health/service/w", []),
+        ("health/service/w?cached", []),
+        ("health/checks/w", []),
+    ],
+)
+async def test_nothing_was_imported_from_a_peer(world: World, path: str, empty: object) -> None:
+    separator = "&" if "?" in path else "?"
+    response = await world.get(f"/v1/{path}{separator}peer=other")
+    assert (response.json(), response.headers["X-Consul-Index"]) == (empty, "7")
+    assert (await world.get(f"/v1/{path}{separator}peer=")).json() == (await world.get(f"/v1/{path}")).json()
+
+
 async def test_service(world: World) -> None:
     response = await world.get("/v1/catalog/service/web?tag=a&tag=b&filter=x+in+ServiceTags")
     asked = world.delegate.last

@@ -1,11 +1,24 @@
 """Bodies by Go's rules."""
 
+import msgspec
 import pytest
 
-from discovery.http.decoding import DecodeError, Decoder, Rules
+from discovery.http.decoding import PROXY_RULES, DecodeError, Decoder, Rules
 from discovery.model.definitions import CheckSpec, ServiceSpec
 from discovery.model.duration import Duration
-from discovery.model.records import CheckDefinition, Coordinate, DirEntry, HealthCheck, ServiceAddress, Upstream, Weights
+from discovery.model.records import (
+    CheckDefinition,
+    Connect,
+    Coordinate,
+    DirEntry,
+    Expose,
+    ExposePath,
+    HealthCheck,
+    Proxy,
+    ServiceAddress,
+    Upstream,
+    Weights,
+)
 from discovery.model.requests import RegisterRequest
 
 register = Decoder(RegisterRequest)
@@ -134,6 +147,23 @@ def test_rules() -> None:
     for body in (b'{"ID":"x"}', b'{"alias_service":"x"}'):
         with pytest.raises(DecodeError, match="unknown field"):
             decoder.decode(body)
+
+
+def test_proxies_may_be_spelt_as_in_files() -> None:
+    decoder = Decoder(ServiceSpec, PROXY_RULES)
+    body = b"""{"Connect": {"sidecar_service": {}}, "Proxy": {"destination_service_name": "a", "local_service_port": 1,
+        "Upstreams": [{"destination_name": "b", "local_bind_port": 2}], "Expose": {"Paths": [{"listener_port": 3}]}}}"""
+    spec = decoder.decode(body)
+    assert spec.connect == Connect(sidecar_service={})
+    proxy = Proxy("a", local_service_port=1, upstreams=[Upstream(destination_name="b", local_bind_port=2)])
+    assert spec.proxy == msgspec.structs.replace(proxy, expose=Expose(paths=[ExposePath(listener_port=3)]))
+    with pytest.raises(DecodeError, match='unknown field "mesh_gateway"'):
+        decoder.decode(b'{"Proxy": {"mesh_gateway": {}}}')
+
+
+def test_what_is_left_out_when_empty_is_absent_when_empty() -> None:
+    proxy = Decoder(Proxy).decode(b'{"Config": {}, "Upstreams": [{"Config": {}}], "Expose": {"Paths": []}}')
+    assert (proxy.config, proxy.expose.paths, proxy.upstreams and proxy.upstreams[0].config) == (None, None, {})
 
 
 def test_unknown_fields_may_be_ignored() -> None:

@@ -308,6 +308,12 @@ async def test_config_reads(world: World) -> None:
 
 async def test_config_delete(world: World) -> None:
     assert (await world.request("DELETE", "/v1/config/service-defaults/w")).text == "{}"
+    assert world.delegate.last.op == "delete"
+    for met in (True, False):
+        world.delegate.answers["ConfigEntry.Apply"] = met
+        assert (await world.request("DELETE", "/v1/config/service-defaults/w?cas=7")).text == str(met).lower()
+        assert (world.delegate.last.op, world.delegate.last.cas) == ("delete-cas", 7)
+    assert (await world.request("DELETE", "/v1/config/service-defaults/w?cas=x")).status == 500
     missing = await world.request("DELETE", "/v1/config/service-defaults")
     assert (missing.status, missing.text) == (404, "Must provide both a kind and name to delete")
 

@@ -11,7 +11,7 @@ from discovery.local.services import Local
 from discovery.model.definitions import CheckSpec, ServiceSpec
 from discovery.model.duration import Duration
 from discovery.model.errors import DiscoveryError, InvalidRequest, NotFound, RequestFailed
-from discovery.model.records import Connect, Weights
+from discovery.model.records import Connect, Proxy, Upstream, Weights
 from tests.local.rig import make_local, settle, simulate
 
 TTL = Duration.from_seconds(600)
@@ -288,6 +288,23 @@ def test_a_sidecar_is_registered_beside_its_service_and_goes_with_it() -> None:
         assert local.services()["w-sidecar-proxy"].port == 21000
         local.remove_service("w")
         assert set(local.services()) == {"v", "v-sidecar-proxy"}
+        await local.close()
+
+    simulate(scenario())
+
+
+def test_what_a_proxy_leaves_open_is_not_shown() -> None:
+    async def scenario() -> None:
+        local, _ = started()
+        upstreams = [
+            Upstream(destination_name="db", local_bind_port=1, config={}),
+            Upstream(destination_name="mq", local_bind_port=2, datacenter="dc2", config={"a": 1}),
+        ]
+        proxy = Proxy(destination_service_name="web", upstreams=upstreams)
+        local.add_service(ServiceSpec(name="p", kind="connect-proxy", port=80, proxy=proxy))
+        shown = msgspec.to_builtins(local.services()["p"])["Proxy"]["Upstreams"]
+        assert shown[0] == {"DestinationType": "service", "DestinationName": "db", "LocalBindPort": 1, "MeshGateway": {}}
+        assert (shown[1]["Datacenter"], shown[1]["Config"]) == ("dc2", {"a": 1})
         await local.close()
 
     simulate(scenario())

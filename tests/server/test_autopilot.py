@@ -302,3 +302,12 @@ async def test_two_changes_of_members_at_once_go_one_after_the_other(tmp_path: P
             *(replica.add_server(node_id(900 + number), f"127.0.22.251:{number + 1}", voter=False) for number in range(5))
         )
         assert len(replica.configuration.servers) == 6
+
+
+async def test_who_asks_before_there_are_settings_gets_the_first(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as made:
+        node = await made.node(expect=1).start()
+        assert node.server.store.autopilot_config().value is None
+        found = await node.call("Operator.AutopilotGetConfiguration", r.DCSpecificRequest())
+        assert found is not None
+        assert found == node.server.store.autopilot_config().value

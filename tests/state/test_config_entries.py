@@ -76,6 +76,13 @@ def test_cas_on_a_known_document(story: Story, cas: int, held: bool) -> None:
     assert story.do(config_entry("service-defaults", "web", op="upsert-cas", cas=cas, Protocol="tcp")) is held
 
 
+@pytest.mark.parametrize(("name", "cas", "held"), [("web", 1, True), ("WEB", 1, True), ("web", 0, False), ("db", 0, False)])
+def test_cas_on_a_removal(story: Story, name: str, cas: int, held: bool) -> None:
+    story.do(defaults("web", "http"))
+    assert story.do(config_entry("service-defaults", name, op="delete-cas", cas=cas)) is held
+    assert names(story) == ([] if held else [("service-defaults", "web")])
+
+
 @pytest.mark.parametrize(("cas", "held"), [(0, True), (1, False)])
 def test_cas_on_a_new_document(story: Story, cas: int, held: bool) -> None:
     assert story.do(config_entry("service-defaults", "web", op="upsert-cas", cas=cas, Protocol="tcp")) is held

@@ -20,7 +20,7 @@ from discovery.model.records import CRITICAL, PASSING, WARNING, Coordinate, Heal
 from discovery.telemetry import parse_level
 
 from .call import DONE, Call
-from .decoding import Decoder, Rules
+from .decoding import PROXY_RULES, Decoder, Rules
 from .encoding import Reply, header
 from .errors import bad_request, text_reply
 from .filter import apply_filter
@@ -29,16 +29,17 @@ from .operation import describes
 from .params import blocking_options, parse_bool, parse_wait
 
 _CHECK_SNAKE_CASE: Final = (
-    "script_args", "deregister_critical_service_after", "docker_container_id", "tls_skip_verify", "grpc_use_tls",
+    "script_args", "deregister_critical_service_after", "docker_container_id", "tls_skip_verify", "service_id",
 )  # fmt: skip
 _service_body: Final = Decoder(
     ServiceSpec,
     {
         ServiceSpec: Rules(snake_case=("enable_tag_override", "tagged_addresses")),
         CheckSpec: Rules(snake_case=_CHECK_SNAKE_CASE, hidden=("id",)),
+        **PROXY_RULES,
     },
 )
-_check_body: Final = Decoder(CheckSpec, {CheckSpec: Rules(snake_case=(*_CHECK_SNAKE_CASE, "service_id"), hidden=("check_id",))})
+_check_body: Final = Decoder(CheckSpec, {CheckSpec: Rules(snake_case=_CHECK_SNAKE_CASE, hidden=("check_id",))})
 
 _ALL_SEGMENTS: Final = "_all"
 _STATUSES: Final = (PASSING, WARNING, CRITICAL)

@@ -11,13 +11,13 @@ from discovery.model.records import CheckDefinition, Record
 from discovery.model.requests import RegisterManyRequest, RegisterManyResponse, RegisterRequest, TxnError
 
 from .call import Call
-from .decoding import DecodeError, Decoder, Rules, parse_json
+from .decoding import PROXY_RULES, DecodeError, Decoder, Rules, parse_json
 from .encoding import Reply
 from .operation import COMMON, describes
 
 MAX_BODY: Final = 64 * 1024 * 1024
 _AT_A_TIME: Final = 256
-_registration: Final = Decoder(RegisterRequest, {CheckDefinition: Rules(ignore_unknown=True)})
+_registration: Final = Decoder(RegisterRequest, {CheckDefinition: Rules(ignore_unknown=True), **PROXY_RULES})
 
 
 class BulkAnswer(Record, frozen=True, kw_only=True):

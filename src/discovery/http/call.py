@@ -25,6 +25,7 @@ T = TypeVar("T")
 MAX_BODY: Final = 16 * 1024 * 1024
 """Bytes of a body that has no limit of its own in Consul."""
 _ENTERPRISE: Final = "Namespaces are a Consul Enterprise feature"
+_CATALOGS: Final = ("/v1/catalog/", "/v1/health/")
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -154,9 +155,15 @@ class Call:
         """The answer, and a watch over it if it may be kept: of a read at the leader that neither waits nor sorts by distance."""
         plain = not (request.min_query_index or request.allow_stale or "near" in self.params)
         if not plain:
-            return await self.api.delegate.call(method, request), None
+            return self.without_peers(await self.api.delegate.call(method, request)), None
         answer = await self.api.delegate.ask(method, request)
-        return answer.reply, answer.watch
+        return self.without_peers(answer.reply), answer.watch
+
+    def without_peers(self, reply: Any) -> Any:
+        """Nothing of what is in the catalog, if the question is what was imported from a peer: there are none."""
+        if not self.params.get("peer") or not self.path.startswith(_CATALOGS):
+            return reply
+        return type(reply)(**{name: getattr(reply, name) for name in QueryMeta.__struct_fields__})
 
     # --- answering ---------------------------------------------------------------------------------------------------
 

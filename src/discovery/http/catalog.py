@@ -4,10 +4,11 @@ from typing import Final
 
 import msgspec
 
-from discovery.model.records import CheckDefinition, Node, NodeService, ServiceNode
+from discovery.model.records import CheckDefinition, Node, NodeService, ServiceNode, service_node
 from discovery.model.requests import (
     DCSpecificRequest,
     DeregisterRequest,
+    IndexedCheckServiceNodes,
     IndexedNodes,
     IndexedNodeServiceList,
     IndexedNodeServices,
@@ -17,11 +18,12 @@ from discovery.model.requests import (
     NodeSpecificRequest,
     QueryOptions,
     RegisterRequest,
+    ServiceDumpRequest,
     ServiceSpecificRequest,
 )
 
 from .call import Call
-from .decoding import Decoder, Rules
+from .decoding import PROXY_RULES, Decoder, Rules
 from .encoding import Reply
 from .filter import apply_filter
 from .gateways import GatewayService, services_of
@@ -30,7 +32,7 @@ from .operation import COMMON, CONSISTENCY, INSTANCES, READ, describes
 from .params import key_value_pairs
 from .reads import read_cached
 
-_register_body: Final = Decoder(RegisterRequest, {CheckDefinition: Rules(ignore_unknown=True)})
+_register_body: Final = Decoder(RegisterRequest, {CheckDefinition: Rules(ignore_unknown=True), **PROXY_RULES})
 """What a check does may say more than the catalog keeps."""
 
 
@@ -88,12 +90,30 @@ async def nodes(call: Call) -> Reply:
 
 @describes(
     "Lists the names of services with the tags of their instances.",
-    params=(*READ, "cached", "node-meta"),
+    params=(*READ, "cached", "node-meta", "filter"),
     reply=dict[str, list[str]],
 )
 async def services(call: Call) -> Reply:
+    if call.params.get("filter"):
+        return await _services_of_some(call)
     answer = await read_cached(call, "Catalog.ListServices", _whole_datacenter(call))
     return await answer.render(answer.reply.services)
+
+
+async def _services_of_some(call: Call) -> Reply:
+    """The names and tags of those instances that a filter lets through."""
+    answer = await read_cached(call, "Internal.ServiceDump", ServiceDumpRequest(**call.read()))
+    reply: IndexedCheckServiceNodes = answer.reply
+    meta = key_value_pairs(call.params.all("node-meta")) or {}
+    instances = [
+        service_node(item.node, item.service)
+        for item in reply.nodes
+        if all((item.node.meta or {}).get(key) == value for key, value in meta.items())
+    ]
+    tags: dict[str, dict[str, None]] = {}
+    for instance in apply_filter(call.params.get("filter"), ServiceNode, instances):
+        tags.setdefault(instance.service_name, {}).update(dict.fromkeys(instance.service_tags))
+    return await answer.render({name: list(found) for name, found in tags.items()})
 
 
 @describes("Lists the instances of a service.", rest="{service}", params=INSTANCES, reply=list[ServiceNode])

@@ -105,15 +105,16 @@ async def get(call: Call) -> Reply:
     return call.read_reply(_shown(reply.entries[0]), reply)
 
 
-@describes("Removes a configuration entry.", rest="{kind}/{name}", params=("token", "pretty"), reply=dict[str, Any])
+@describes("Removes a configuration entry.", rest="{kind}/{name}", params=("token", "pretty", "cas"), reply=bool | dict[str, Any])
 async def delete(call: Call) -> Reply:
     kind, slash, name = call.rest.partition("/")
     if not kind or not slash:
         raise NotFound("Must provide both a kind and name to delete")
     if kind not in KINDS:
         raise InvalidRequest(f"invalid config entry kind: {kind}")
-    datacenter = call.api.agent.datacenter
-    await call.ask(
-        "ConfigEntry.Apply", ConfigEntryRequest(op="delete", kind=kind, name=name, datacenter=datacenter, token=call.token)
-    )
-    return call.json({})
+    request = ConfigEntryRequest(op="delete", kind=kind, name=name, datacenter=call.api.agent.datacenter, token=call.token)
+    if "cas" not in call.params:
+        await call.ask("ConfigEntry.Apply", request)
+        return call.json({})
+    request = msgspec.structs.replace(request, op="delete-cas", cas=parse_uint(call.params.get("cas")))
+    return call.boolean(await call.ask("ConfigEntry.Apply", request))

@@ -15,6 +15,7 @@ import msgspec
 
 from discovery.model import base64_text
 from discovery.model.duration import Duration, InvalidDuration
+from discovery.model.records import Connect, ExposePath, Proxy, Upstream
 
 from .encoding import go_quote
 
@@ -55,6 +56,19 @@ class Rules(msgspec.Struct, frozen=True):
 
 
 _PLAIN: Final = Rules()
+PROXY_RULES: Final[Mapping[type, Rules]] = {
+    Connect: Rules(snake_case=("sidecar_service",)),
+    ExposePath: Rules(snake_case=("listener_port", "local_path_port")),
+    Proxy: Rules(
+        snake_case=("destination_service_name", "destination_service_id", "local_service_address", "local_service_port")
+    ),
+    Upstream: Rules(
+        snake_case=(
+            "destination_type", "destination_namespace", "destination_name", "local_bind_address", "local_bind_port",
+        )
+    ),
+}  # fmt: skip
+"""What of a proxy may also be spelt as in configuration files, wherever a service is registered."""
 
 
 class Decoder(Generic[T]):
@@ -82,7 +96,7 @@ class Decoder(Generic[T]):
             return _int_or_float
         if origin in (Union, UnionType):
             (inner,) = (arg for arg in get_args(kind) if arg not in (NoneType, msgspec.UnsetType))
-            return _optional(self._plan(inner), Duration if inner is Duration else None)
+            return _optional(self._plan(inner), zero_is_absent=inner is Duration)
         if origin is list:
             (element,) = get_args(kind)
             return _list_of(self._plan(element), f"[]{_go_type(element)}")
@@ -101,7 +115,10 @@ class Decoder(Generic[T]):
             for field in msgspec.structs.fields(kind):
                 if field.name in rules.hidden:
                     continue
-                fields[field.encode_name.lower()] = plan = (field.name, field.encode_name, self._plan(field.type))
+                convert = self._plan(field.type)
+                if field.default is None and get_origin(_without_none(field.type)) in (dict, list):
+                    convert = _optional(convert, zero_is_absent=True)
+                fields[field.encode_name.lower()] = plan = (field.name, field.encode_name, convert)
                 if field.name in rules.snake_case:
                     fields[field.name] = plan
         return self._plans[kind]
@@ -153,12 +170,12 @@ def _record_of(kind: type[msgspec.Struct], fields: Mapping[str, tuple[str, str, 
     return convert
 
 
-def _optional(inner: Convert, zero_is_absent: type | None) -> Convert:
+def _optional(inner: Convert, *, zero_is_absent: bool) -> Convert:
     def convert(value: Any, name: str) -> Any:
         if value is None:
             return None
         result = inner(value, name)
-        return None if zero_is_absent is not None and not result else result
+        return None if zero_is_absent and not result else result
 
     return convert
 

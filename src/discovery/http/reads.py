@@ -27,6 +27,6 @@ class Answered(msgspec.Struct, frozen=True):
 async def read_cached(call: Call, method: str, request: QueryOptions) -> Answered:
     if request.use_cache:
         cached = await call.api.cache.refreshed(method, request)
-        return Answered(call, cached.reply, cached.headers())
+        return Answered(call, call.without_peers(cached.reply), cached.headers())
     reply, watch = await call.ask_read(method, request)
     return Answered(call, reply, b"", watch)

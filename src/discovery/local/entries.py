@@ -4,9 +4,9 @@ from typing import Protocol
 
 import msgspec
 
-from discovery.model.agent import AgentService
+from discovery.model.agent import AgentProxy, AgentService
 from discovery.model.definitions import CheckSpec
-from discovery.model.records import HealthCheck, NodeService
+from discovery.model.records import HealthCheck, NodeService, Proxy
 from discovery.model.service_rules import CONNECT_PROXY, GATEWAYS
 
 
@@ -61,6 +61,11 @@ def shown(service: NodeService) -> AgentService:
         tagged_addresses=service.tagged_addresses,
         weights=service.weights or AgentService().weights,
         enable_tag_override=service.enable_tag_override,
-        proxy=service.proxy if is_proxy else None,
+        proxy=_shown_proxy(service.proxy) if is_proxy else None,
         connect=service.connect if service.connect.native else None,
     )
+
+
+def _shown_proxy(proxy: Proxy) -> AgentProxy:
+    upstreams = [msgspec.structs.replace(upstream, config=upstream.config or None) for upstream in proxy.upstreams or ()]
+    return msgspec.convert(msgspec.structs.replace(proxy, upstreams=upstreams or None), AgentProxy, from_attributes=True)

@@ -1,13 +1,24 @@
 """What the doors need of the agent they belong to, beside the cluster's answers: its own services, its members, itself."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from .definitions import CheckSpec, ServiceSpec
 from .naming import always, go_name, new_dict, new_list, nothing
-from .records import Connect, Coordinate, HealthCheck, Proxy, Record, ServiceAddress, Weights
+from .records import Connect, Coordinate, HealthCheck, Proxy, Record, ServiceAddress, Upstream, Weights
+
+
+class AgentUpstream(Upstream, frozen=True):
+    """What the catalog shows even if it is empty, agents leave out."""
+
+    datacenter: str = ""
+    config: dict[str, Any] | None = None
+
+
+class AgentProxy(Proxy, frozen=True):
+    upstreams: list[AgentUpstream] | None = None  # type: ignore[assignment]
 
 
 class AgentService(Record, frozen=True, kw_only=True):
@@ -24,7 +35,7 @@ class AgentService(Record, frozen=True, kw_only=True):
     weights: Weights = always(Weights)
     enable_tag_override: bool = always(bool)
     content_hash: str = ""
-    proxy: Proxy | None = None
+    proxy: AgentProxy | None = None
     connect: Connect | None = None
 
 

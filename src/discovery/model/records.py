@@ -96,8 +96,10 @@ class Proxy(Record, frozen=True):
 
 
 class Connect(Record, frozen=True):
+    """`sidecar_service` is a `ServiceSpec` as it was written; an empty one means something, too."""
+
     native: bool = False
-    sidecar_service: dict[str, Any] | None = None
+    sidecar_service: Any = None
 
 
 NO_PROXY = Proxy()
@@ -190,6 +192,32 @@ class ServiceNode(Record, frozen=True):
     service_connect: Connect = always(lambda: NO_CONNECT)
     create_index: int = always(int)
     modify_index: int = always(int)
+
+
+def service_node(node: Node, service: NodeService) -> ServiceNode:
+    """Instance and node as one flat record."""
+    return ServiceNode(
+        id=node.id,
+        node=node.node,
+        address=node.address,
+        datacenter=node.datacenter,
+        tagged_addresses=node.tagged_addresses,
+        node_meta=node.meta,
+        service_kind=service.kind,
+        service_id=service.id,
+        service_name=service.service,
+        service_tags=service.tags,
+        service_address=service.address,
+        service_tagged_addresses=service.tagged_addresses,
+        service_weights=service.weights or DEFAULT_WEIGHTS,
+        service_meta=service.meta or {},
+        service_port=service.port,
+        service_enable_tag_override=service.enable_tag_override,
+        service_proxy=service.proxy,
+        service_connect=service.connect,
+        create_index=service.create_index,
+        modify_index=service.modify_index,
+    )
 
 
 class CheckServiceNode(Record, frozen=True):

@@ -438,7 +438,7 @@ class PreparedQueryExplainResponse(QueryMeta, frozen=True, kw_only=True):
 
 
 class ConfigEntryRequest(Request, frozen=True, kw_only=True):
-    """`op`: upsert, upsert-cas, delete. `entry` is the document with Go's field names, `kind` and `name` within."""
+    """`op`: upsert, upsert-cas, delete, delete-cas. `entry` is the document with Go's field names, `kind` and `name` within."""
 
     op: str = always(str)
     kind: str = always(str)

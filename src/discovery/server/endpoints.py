@@ -378,7 +378,13 @@ class Endpoints:
         )
 
     async def _autopilot_get(self, _request: r.DCSpecificRequest) -> Any:
-        return self._store.autopilot_config().value
+        read = self._store.autopilot_config()
+        if read.value is None:
+            # The first leader writes them when it takes office.
+            read = await self._blocking.run(self._store.autopilot_config, read.index or 1, self._hold_time)
+        if read.value is None:
+            raise RequestFailed("autopilot config not initialized yet")
+        return read.value
 
     # --- writes ------------------------------------------------------------------------------------------------------
 

@@ -114,7 +114,7 @@ class WritePolicy:
             raise RequestFailed(f"Cannot modify non-existent prepared query: '{query_id}'")
 
     def config_entry(self, request: r.ConfigEntryRequest) -> c.ConfigEntryChange:
-        if request.op == "delete":
+        if request.op in ("delete", "delete-cas"):
             return c.ConfigEntryChange(replace(request, token=""))
         name, entry = settled(request.kind, request.name, request.entry or {})
         return c.ConfigEntryChange(replace(request, token="", name=name, entry=entry))

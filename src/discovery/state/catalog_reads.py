@@ -9,7 +9,7 @@ from operator import itemgetter
 from typing import Final
 
 from discovery.model.query import Read, Topic
-from discovery.model.records import ANY, PASSING, CheckServiceNode, HealthCheck, Node, NodeService, ServiceNode
+from discovery.model.records import ANY, PASSING, CheckServiceNode, HealthCheck, Node, NodeService, ServiceNode, service_node
 from discovery.model.requests import NodeInfo, NodeServiceList, NodeServices
 from discovery.model.service_rules import INGRESS_GATEWAY
 
@@ -31,7 +31,6 @@ from .catalog import (
 from .catalog_tables import Key
 from .config_entries import CONFIG_ENTRIES, ConfigEntries
 from .lookup import fold, has_meta, has_tags
-from .services import service_node
 from .tables import Topics
 
 MetaFilters = Mapping[str, str] | None

@@ -39,14 +39,19 @@ class ConfigEntries:
         self._topics = topics
 
     def apply(self, request: ConfigEntryRequest) -> bool:
-        """Whether the condition of `upsert-cas` held; else true."""
+        """Whether the condition of a `cas` held; else true."""
         key = (request.kind, fold(request.name))
         if request.op == "delete":
             self._delete(key, request.datacenter)
             return True
-        if request.op not in ("upsert", "upsert-cas"):
+        if request.op not in ("upsert", "upsert-cas", "delete-cas"):
             raise RequestFailed(f"Invalid config entry operation '{request.op}'")
         known = self.table.rows.get(key)
+        if request.op == "delete-cas":
+            met = known is not None and known["ModifyIndex"] == request.cas
+            if met:
+                self._delete(key, request.datacenter)
+            return met
         if request.op == "upsert-cas" and (known["ModifyIndex"] if known is not None else 0) != request.cas:
             return False
         content = {"Kind": request.kind, "Name": request.name, **(request.entry or {})}

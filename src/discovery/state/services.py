@@ -1,4 +1,4 @@
-"""What makes a service fit for the catalog, and the forms it is shown in. Texts are Consul's."""
+"""What makes a service fit for the catalog. Texts are Consul's."""
 
 import re
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from discovery.model.errors import RequestFailed
-from discovery.model.records import DEFAULT_WEIGHTS, Node, NodeService, ServiceNode
+from discovery.model.records import NodeService
 from discovery.model.service_rules import CONNECT_PROXY, mesh_problems, several_errors
 
 from .lookup import fold
@@ -71,29 +71,3 @@ def _pair_problem(key: str, value: str) -> str:
     if len(value) > _MAX_VALUE:
         return f"Value is too long (limit: {_MAX_VALUE} characters)"
     return ""
-
-
-def service_node(node: Node, service: NodeService) -> ServiceNode:
-    """Instance and node as one flat record."""
-    return ServiceNode(
-        id=node.id,
-        node=node.node,
-        address=node.address,
-        datacenter=node.datacenter,
-        tagged_addresses=node.tagged_addresses,
-        node_meta=node.meta,
-        service_kind=service.kind,
-        service_id=service.id,
-        service_name=service.service,
-        service_tags=service.tags,
-        service_address=service.address,
-        service_tagged_addresses=service.tagged_addresses,
-        service_weights=service.weights or DEFAULT_WEIGHTS,
-        service_meta=service.meta or {},
-        service_port=service.port,
-        service_enable_tag_override=service.enable_tag_override,
-        service_proxy=service.proxy,
-        service_connect=service.connect,
-        create_index=service.create_index,
-        modify_index=service.modify_index,
-    )
