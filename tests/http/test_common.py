@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from discovery.http.encoding import list_to_json, to_json
+from discovery.http.encoding import accepts_gzip, list_to_json, to_json
 from discovery.http.options import HttpOptions, Listener
-from discovery.http.server import accepts_gzip
 from discovery.model.errors import NoLeader, NoPathToDatacenter, NoServers, OutcomeUnknown, RemoteError, RequestFailed
 from discovery.model.records import DirEntry, Node
 from discovery.model.requests import IndexedDirEntries, IndexedNodes

@@ -124,6 +124,13 @@ async def test_coordinates(world: World) -> None:
     assert (missing.status, missing.body, "X-Consul-Index" in missing.headers) == (404, b"", False)
 
 
+@pytest.mark.parametrize("target", ["/v1/coordinate/node/nobody", "/v1/internal/ui/node/nobody"])
+async def test_clients_that_accept_gzip_see_the_index_of_what_is_missing(world: World, target: str) -> None:
+    world.delegate.answers["Internal.NodeInfo"] = IndexedNodeDump(**META)
+    missing = await world.get(target, Accept_Encoding="gzip")
+    assert (missing.status, missing.body, "X-Consul-Index" in missing.headers) == (404, b"", True)
+
+
 async def test_coordinate_update(world: World) -> None:
     coord = {"Vec": [0.5] * 8, "Error": 1, "Adjustment": 0, "Height": 0}
     assert (await world.put("/v1/coordinate/update", {"Node": "n", "Coord": coord})).body == b""

@@ -19,6 +19,7 @@ from discovery.model.definitions import CheckSpec, ServiceSpec
 from discovery.model.duration import Duration
 from discovery.model.records import AutopilotConfig
 from discovery.raft.core import Options as RaftOptions
+from discovery.server.operator import COORDINATE_UPDATE_PERIOD
 from discovery.server.server import ServerOptions
 from discovery.server.snapshotting import SnapshotPolicy
 from discovery.telemetry import LogOptions
@@ -28,6 +29,7 @@ from .info import COMPATIBLE_VERSION
 
 _DEV_RAFT: Final = RaftOptions(heartbeat_timeout=0.05, election_timeout=0.05, lease_timeout=0.025)
 """A server alone in a process has nobody to wait for."""
+_DEV_COORDINATE_UPDATE_PERIOD: Final = 0.1
 _UNIX: Final = "unix://"
 
 
@@ -112,6 +114,7 @@ def server_options(options: Options, node_id: str, directory: Path) -> ServerOpt
         rpc_handshake_timeout=options.limits.rpc_handshake_timeout,
         rpc_max_conns_per_client=options.limits.rpc_max_conns_per_client,
         autopilot=autopilot_config(options),
+        coordinate_update_period=_DEV_COORDINATE_UPDATE_PERIOD if options.dev_mode else COORDINATE_UPDATE_PERIOD,
     )
 
 

@@ -14,7 +14,7 @@ from discovery.model.requests import QueryMeta, QueryOptions, QuerySource
 
 from .cache import ReadCache
 from .decoding import DecodeError, Decoder, UnknownField
-from .encoding import JSON, Reply, list_to_json, meta_headers, to_json
+from .encoding import JSON, Reply, accepts_gzip, list_to_json, meta_headers, to_json
 from .errors import bad_request
 from .meter import Metrics
 from .options import HttpOptions
@@ -180,6 +180,12 @@ class Call:
         """A read's answer with the headers that say how fresh it is."""
         headers = meta_headers(meta, consistency=consistency) + extra
         return Reply(200, to_json(value, pretty=self.pretty), JSON, headers, watch)
+
+    def not_found(self, meta: QueryMeta) -> Reply:
+        """404 of a read whose headers come after its status in Consul: only clients that accept gzip see them, since for those
+        the whole answer is held back until it is complete."""
+        late = accepts_gzip(self.request.headers.get("Accept-Encoding", ""))
+        return Reply(404, extra=meta_headers(meta) if late else b"")
 
     async def list_reply(
         self, value: Any, meta: QueryMeta, *, consistency: bool = False, extra: bytes = b"", watch: Watch | None = None

@@ -46,7 +46,7 @@ async def node(call: Call) -> Reply:
     _check_enabled(call)
     reply: IndexedCoordinates = await call.ask("Coordinate.Node", NodeSpecificRequest(node=call.rest, **call.read()))
     found = _of_segment(call, reply)
-    return call.json(found, extra=meta_headers(reply)) if found else Reply(404)
+    return call.json(found, extra=meta_headers(reply)) if found else call.not_found(reply)
 
 
 def _of_segment(call: Call, reply: IndexedCoordinates) -> list[NodeCoordinate]:

@@ -124,6 +124,15 @@ def date_line() -> bytes:
     return _date_of(int(time.time()))
 
 
+def accepts_gzip(accept_encoding: str) -> bool:
+    """Whether `gzip` is listed, and not with a weight of zero."""
+    for coding in accept_encoding.split(",") if "gzip" in accept_encoding else ():
+        name, _, weight = coding.replace(" ", "").partition(";q=")
+        if name == "gzip":
+            return weight.strip("0.") != "" or not weight
+    return False
+
+
 @functools.lru_cache(maxsize=256)
 def _gzip_small(body: bytes) -> bytes:
     return zlib.compress(body, _GZIP_LEVEL, _GZIP_FORMAT)

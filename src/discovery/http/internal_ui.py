@@ -58,7 +58,7 @@ async def node(call: Call) -> Reply:
     request = NodeSpecificRequest(node=call.need("Missing node name"), **call.read())
     reply: IndexedNodeDump = await call.ask("Internal.NodeInfo", request)
     if not reply.dump:
-        return Reply(404)
+        return call.not_found(reply)
     return call.read_reply(_shown(reply.dump[0]), reply)
 
 

@@ -21,7 +21,7 @@ from discovery.model.errors import DiscoveryError
 
 from . import kv
 from .call import Api, Call
-from .encoding import Reply, compress_beside, date_line, header, render
+from .encoding import Reply, accepts_gzip, compress_beside, date_line, header, render
 from .errors import error_reply, text_reply, unexpected_reply
 from .fast_lane import ApiServer, ClientLimit, Connection, Kept, KeptAnswers, Lane
 from .meter import Meter, Metrics
@@ -310,15 +310,6 @@ def _moved(path: str, query: str, method: str) -> Reply:
     escaped = location.replace("&", "&amp;").replace('"', "&#34;").replace("<", "&lt;").replace(">", "&gt;")
     body = f'<a href="{escaped}">Moved Permanently</a>.\n\n'.encode()
     return Reply(301, body, b"Content-Type: text/html; charset=utf-8\r\n", extra)
-
-
-def accepts_gzip(accept_encoding: str) -> bool:
-    """Whether `gzip` is listed, and not with a weight of zero."""
-    for coding in accept_encoding.split(",") if "gzip" in accept_encoding else ():
-        name, _, weight = coding.replace(" ", "").partition(";q=")
-        if name == "gzip":
-            return weight.strip("0.") != "" or not weight
-    return False
 
 
 def _remove_stale_socket(path: str) -> None:

@@ -21,7 +21,8 @@ from .replica import Replica
 from .sessions import SessionTimers
 from .writes import require_uuid
 
-COORDINATE_BATCH_INTERVAL: Final = 5.0
+COORDINATE_UPDATE_PERIOD: Final = 5.0
+"""Between the commands that write the coordinates which came in meanwhile."""
 COORDINATE_BATCH_SIZE: Final = 640
 COORDINATE_DIMENSIONS: Final = 8
 
@@ -43,6 +44,7 @@ class OperatorEndpoints:
         fire: Callable[[str, bytes], None],
         datacenters: Datacenters,
         keyrings: Keyrings,
+        coordinate_update_period: float,
     ) -> None:
         self._replica = replica
         self._store = store
@@ -51,6 +53,7 @@ class OperatorEndpoints:
         self._datacenter = datacenter
         self._members = members
         self._coordinate_of = coordinate_of
+        self._coordinate_update_period = coordinate_update_period
         self._fire = fire
         self._all_datacenters = datacenters
         self._updates: dict[tuple[str, str], Coordinate] = {}
@@ -114,7 +117,7 @@ class OperatorEndpoints:
     async def flush_coordinates(self) -> None:
         """While leading: write the coordinates that came in, many in one command."""
         while True:
-            await asyncio.sleep(COORDINATE_BATCH_INTERVAL)
+            await asyncio.sleep(self._coordinate_update_period)
             if not self._replica.leader_ready:
                 self._updates.clear()
                 continue

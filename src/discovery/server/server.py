@@ -8,7 +8,7 @@ import logging
 import random
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ from .keyrings import Keyrings, Operate, no_keyrings
 from .leader import LeaderDuties
 from .log_writer import LogWriter
 from .members import ALIVE, FAILED, Member, as_server, join_host_port, servers_of
-from .operator import OperatorEndpoints
+from .operator import COORDINATE_UPDATE_PERIOD, OperatorEndpoints
 from .peers_file import recover_from_peers_file
 from .reconcile import Reconciler
 from .replica import Replica
@@ -64,6 +64,12 @@ LOG_FILE = "raft.db"
 SNAPSHOTS = "snapshots"
 _FAREWELL = 5.0
 """Seconds for which a server that left is still sent what concerns it."""
+
+_HAND_OVER = 2.0
+_LOOKS = 3
+_LOOK_INTERVAL = 0.05
+_LOOK_TIMEOUT = 1.0
+"""How often, with what pause and for how long at most, in seconds, a leader whose connection ended is looked for."""
 
 
 class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +96,7 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Written into the state by the first leader."""
     server_health_interval: float = 2.0
     autopilot_interval: float = 10.0
+    coordinate_update_period: float = COORDINATE_UPDATE_PERIOD
 
 
 class Gossip(msgspec.Struct, frozen=True):
@@ -146,6 +153,7 @@ class Server:
             options.node_id,
             self._raft_frames,
             report_unreachable=self._peer_unreachable,
+            report_silent=self._peer_silent,
             receive_snapshot=lambda sender, meta: self._snapshotting.receive(sender, meta),
             rng=random.Random(rng.random()),
             cluster=options.datacenter,
@@ -243,6 +251,7 @@ class Server:
             fire=gossip.fire,
             datacenters=self._datacenters,
             keyrings=Keyrings(gossip.keyring, self._datacenters),
+            coordinate_update_period=options.coordinate_update_period,
         )
         self.replica.hooks.leading = self.duties.started_leading
         self.replica.hooks.following = self.duties.stopped_leading
@@ -264,7 +273,7 @@ class Server:
         )
         self._configuration = raft.configuration
         self._tasks: list[asyncio.Task[None]] = []
-        self._forming: set[asyncio.Task[None]] = set()
+        self._passing: set[asyncio.Task[None]] = set()
 
     def _recover(self) -> tuple[SnapshotStore, Recovered]:
         """What is on disk, with the state of the newest snapshot taken over. Raises StorageError, InvalidPeersFile, OSError."""
@@ -291,7 +300,7 @@ class Server:
 
     async def stop(self) -> None:
         self.duties.stopped_leading()
-        tasks = (*self._tasks, *self._forming)
+        tasks = (*self._tasks, *self._passing)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -304,8 +313,8 @@ class Server:
         await asyncio.to_thread(self._writer.stop)
         self._log_store.close()
 
-    async def leave(self) -> None:
-        """Before gossip says goodbye: hand over leadership if there is someone to take it."""
+    async def hand_over(self) -> None:
+        """Before this server goes: give leadership to someone else, if there is anyone. Waits `_HAND_OVER` seconds at most."""
         alive = {server.id for server in servers_of(self._gossip.members(), self._options.datacenter) if server.status == ALIVE}
         heirs = [server for server in self.replica.configuration.servers if server.voter and server.id in alive]
         heirs = [server for server in heirs if server.id != self._options.node_id]
@@ -313,9 +322,10 @@ class Server:
             return
         heir = max(heirs, key=lambda server: self.replica.follower_state(server.id)[0])
         try:
-            await self.replica.transfer_leadership(heir.id)
-        except DiscoveryError as error:
-            self._log.warning("left without handing over leadership: %s", error)
+            async with asyncio.timeout(_HAND_OVER):
+                await self.replica.transfer_leadership(heir.id)
+        except (DiscoveryError, TimeoutError) as error:
+            self._log.warning("leadership could not be handed over: %s", error or "no time left")
 
     def set_snapshot_policy(self, policy: SnapshotPolicy) -> None:
         """A reload's: holds from the next look on."""
@@ -375,9 +385,12 @@ class Server:
 
     def _consider_bootstrap(self) -> None:
         if self.replica.is_virgin and self._options.bootstrap_expect:
-            task = asyncio.get_running_loop().create_task(self._bootstrap.consider())
-            self._forming.add(task)
-            task.add_done_callback(self._forming.discard)
+            self._in_passing(self._bootstrap.consider())
+
+    def _in_passing(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._passing.add(task)
+        task.add_done_callback(self._passing.discard)
 
     async def _keep_forming(self) -> None:
         """Look again from time to time: a server that did not answer may answer now."""
@@ -411,6 +424,20 @@ class Server:
     def _peer_unreachable(self, address: str) -> None:
         for server_id in self._addresses.ids_at(address):
             self.replica.unreachable(server_id)
+
+    def _peer_silent(self, server_id: str) -> None:
+        if server_id == self.replica.leader_id:
+            self._in_passing(self._look_for(server_id))
+
+    async def _look_for(self, leader_id: str) -> None:
+        """Has the leader's process ended, or just its connection? A process that ends closes its sockets one by one."""
+        for _ in range(_LOOKS):
+            address = self._addresses.of(leader_id)
+            if address and await self._dialer.refuses(address, timeout=_LOOK_TIMEOUT):
+                self._log.info("the leader's process has ended: leader=%s", leader_id)
+                self.replica.gone(leader_id)
+                return
+            await asyncio.sleep(_LOOK_INTERVAL)
 
     def _members_configured(self, configuration: Configuration) -> None:
         """Connections to servers that left are closed once they had time to hear of it."""
