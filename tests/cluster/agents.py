@@ -53,13 +53,14 @@ class Agent:
         self.data_dir = folder / name
         self.log_file = folder / f"{name}.log"
         self.flags = flags
+        self.program = [sys.executable, "-m", "discovery"]
         self.prefix: list[str] = []
         """What the command begins with, such as a way into another network."""
         self.process: subprocess.Popen[bytes] | None = None
 
     def command(self) -> list[str]:
         return [
-            *(sys.executable, "-m", "discovery", "agent", f"-node={self.name}", f"-bind={self.address}"),
+            *(*self.program, "agent", f"-node={self.name}", f"-bind={self.address}"),
             *(f"-client={self.address}", f"-data-dir={self.data_dir}", *self.flags),
         ]
 

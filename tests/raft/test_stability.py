@@ -277,6 +277,51 @@ def test_a_snapshot_on_its_way_keeps_patience_up() -> None:
     assert core.last_index == 9
 
 
+def test_a_leader_known_to_be_gone_is_replaced_once_its_lease_is_over_and_one_after_the_other() -> None:
+    """The first to campaign wins, before the second would."""
+    cluster = Cluster(5)
+    cluster.elect("s1")
+    gone = cluster["s1"]._now
+    cluster.crash("s1")
+    for name in NAMES[1:5]:
+        cluster[name].report_gone("s1", gone)
+    deadlines = [cluster[name].deadline() - cluster[name].leader_contact for name in NAMES[1:5]]
+    assert deadlines == pytest.approx([0.675, 0.875, 1.075, 1.275])
+    cluster.pass_time(0.8)
+    assert (cluster.leaders, cluster["s2"].term) == (["s2"], 2)
+
+
+def test_nobody_is_elected_while_a_leader_said_to_be_gone_may_hold_a_lease() -> None:
+    core = as_follower(raft(term=3))
+    request = RequestVote("s3", "s1", 4, 9, 3, pre_vote=True)
+    core.report_gone("s2", 0.1)
+    core.step(request, 0.6)
+    assert not carry_out(core).messages
+    core.step(request, 0.65)
+    assert carry_out(core).one(VoteReply).granted
+
+
+def test_a_leader_that_is_heard_again_was_never_gone() -> None:
+    core = as_follower(raft(term=3))
+    core.report_gone("s2", 0.1)
+    core.step(Heartbeat("s2", "s1", 3, 0, 1), 0.2)
+    carry_out(core)
+    assert core.deadline() >= 1.2
+    core.step(RequestVote("s3", "s1", 4, 9, 3, pre_vote=True), 1.1)
+    assert not carry_out(core).messages
+
+
+def test_that_another_than_the_leader_is_gone_changes_nothing() -> None:
+    core = as_follower(raft(term=3))
+    before = core.deadline()
+    core.report_gone("s3", 0.1)
+    assert core.deadline() == before
+    candidate = as_pre_candidate(raft())
+    before = candidate.deadline()
+    candidate.report_gone("s2", 0.1)
+    assert candidate.deadline() == before
+
+
 @scenario(160)
 def test_under_flapping_links_leaders_are_few_and_terms_bounded() -> None:
     cluster = Cluster(5)

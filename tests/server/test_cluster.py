@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+from discovery.server.members import ALIVE
 from tests.server.rig import cluster, fresh_host, until
 
 
@@ -65,3 +66,35 @@ async def test_all_restart_on_other_addresses(tmp_path: Path) -> None:
         wanted = {node.id: node.address for node in made.nodes}
         await until(lambda: {s.id: s.address for s in leader.server.replica.configuration.servers} == wanted, "the new addresses")
         await until(lambda: len(leader.voters()) == 3, "three voters")
+
+
+async def test_a_leader_whose_process_ended_is_replaced_before_its_silence_tells(tmp_path: Path) -> None:
+    """All sockets close and nobody listens any more, as when a process is killed; nothing is handed over."""
+    async with cluster(tmp_path, 3) as made:
+        leader = await made.quiet()
+        followers = await made.followers()
+        told: list[str] = []
+        for follower in followers:
+            follower.server.replica.gone = told.append  # type: ignore[method-assign]
+        await leader.stop(ALIVE)
+        await until(lambda: told == [leader.id] * 2, "both followers to notice")
+
+
+async def test_a_leader_that_only_lost_its_connections_stays(tmp_path: Path) -> None:
+    async with cluster(tmp_path, 3) as made:
+        leader = await made.quiet()
+        follower, other = await made.followers()
+        looks: list[bool] = []
+        refuses = follower.server._dialer.refuses
+
+        async def looking(address: str, *, timeout: float) -> bool:
+            looks.append(await refuses(address, timeout=timeout))
+            return looks[-1]
+
+        follower.server._dialer.refuses = looking  # type: ignore[method-assign]
+        leader.server._peers.forget(follower.address)
+        await until(lambda: len(looks) == 3, "the leader to be looked for")
+        assert looks == [False] * 3
+        await leader.put("a")
+        assert await other.get("a", allow_stale=False) == b"v"
+        assert await made.leader() is leader

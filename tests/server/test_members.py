@@ -198,7 +198,7 @@ async def test_the_leader_that_leaves_hands_over_and_is_removed_by_its_heir(tmp_
     async with cluster(tmp_path, 3) as made:
         leaving = await made.leader()
         await leaving.put("a", b"1")
-        await leaving.server.leave()
+        await leaving.server.hand_over()
         heir = await made.leader(other_than=leaving)
         await leaving.stop(LEFT)
         await until(lambda: leaving.id not in heir.voters(), "the former leader to be removed")

@@ -18,6 +18,7 @@ import msgspec
 from discovery.raft import leader as leader_module
 from discovery.raft.configuration import ChangeKind, ConfigurationChange, change_configuration
 from discovery.raft.core import Raft
+from discovery.raft.election_timer import ElectionTimer
 from discovery.raft.leader import Leader
 from discovery.raft.log import RaftLog
 from discovery.raft.membership import Membership
@@ -203,6 +204,10 @@ def describes_newest_members(self: Raft, index: int) -> SnapshotMeta:
 _describe_snapshot = Raft.describe_snapshot
 
 
+def disowns_at_once(self: ElectionTimer, now: float, rank: int) -> None:
+    self._loyalty, self.deadline = 0, now
+
+
 # the log
 
 
@@ -251,6 +256,7 @@ IDLE = {"servers": 3, "spares": 0, "clients": 2, "think_time": 4.0, "trouble": (
 CRASHES = {"trouble": ("crash",), "trouble_interval": 0.3, "fsync": 0.03, "snapshot_threshold": 5}
 MEMBERS = {"servers": 3, "spares": 2, "trouble": ("members", "isolate", "crash"), "trouble_interval": 0.3}
 REWRITES = {"servers": 3, "trouble": ("isolate", "stall"), "fsync": 0.03, "overlapping_writes": True, "think_time": 0.1}
+RUMOURS = PAUSES | {"trouble": ("rumour",), "trouble_interval": 0.3, "lease_reads": True, "clock_skew": 0}
 ELECTIONS = {"servers": 3, "trouble": ("crash", "isolate"), "trouble_interval": 0.3, "lease_reads": False, "keys": 1}
 
 MUTANTS = [
@@ -270,6 +276,7 @@ MUTANTS = [
     Mutant("read answered before the own term's commit", {READS: reads_before_own_commit}, ELECTIONS),
     Mutant("lease too long", {LEASE: trusts_lease_for_long}, PAUSES),
     Mutant("lease survives a transfer", {LEASE: keeps_lease_in_transfer}),
+    Mutant("a leader said to be gone loses its lease", {(ElectionTimer, "leader_is_gone"): disowns_at_once}, RUMOURS),
     Mutant("votes and pre-votes ignore a live leader", {(Raft, "_supports_leader"): lambda self: False}, IDLE),
     Mutant("fallen configuration stays in force", {MEMBERSHIP: keeps_fallen_configurations}, MEMBERS),
     Mutant("two member changes at a time", {CHANGE: TWO_CHANGES}),

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from tests.simulation.node import Node
     from tests.simulation.world import World
 
+RUMOUR_SKEW = 0.1
+"""Clocks up to a tenth too slow and too fast differ by a factor of 1.22, which `GONE_AFTER_LEASES` covers."""
+
 
 class Nemesis:
     def __init__(self, world: World) -> None:
@@ -26,6 +29,7 @@ class Nemesis:
             "stall": [self._stall],
             "members": [self._change_members, self._change_members],
             "transfer": [self._transfer],
+            "rumour": [self._rumour, self._heal],
         }
         self._choices = [action for kind in world.swarm.trouble for action in kinds[kind]]
 
@@ -52,8 +56,23 @@ class Nemesis:
         if node := self._pick(up=True):
             self._note("crash", node.name)
             node.crash()
+            self._tell_gone(node.name)
             if self._world.rng.random() < 0.3:
                 self._world.after(self._world.rng.uniform(0.05, 0.4), partial(self._start, node))
+
+    def _tell_gone(self, name: str) -> None:
+        """Some of those who reach its machine notice, at times only after it has been started again."""
+        for node in self._world.nodes.values():
+            if node.up and self._world.network.passes(name, node.name) and self._world.rng.random() < 0.7:
+                node.later(self._world.rng.expovariate(1 / 0.05), partial(node.told_gone, name))
+
+    def _rumour(self) -> None:
+        """A firewall answers for a server that lives. Only where the clocks run as leases then need them to."""
+        if self._world.swarm.clock_skew <= RUMOUR_SKEW and (node := self._pick(up=True)):
+            self._note("rumour", f"{node.name} is gone")
+            self._tell_gone(node.name)
+            self._world.network.cut([node.name], self._world.nodes)
+            self._world.network.cut(self._world.nodes, [node.name])
 
     def _restart(self) -> None:
         if node := self._pick(up=False):

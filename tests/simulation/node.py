@@ -132,6 +132,12 @@ class Node:
         self.raft.report_unreachable(peer)
         self.pump()
 
+    def told_gone(self, peer: str) -> None:
+        before = self.raft.deadline()
+        self.raft.report_gone(peer, self.now())
+        self.world.counters["leaders known to be gone"] += self.raft.deadline() < before
+        self.pump()
+
     def request(self, command: c.Command, answer: Answer) -> None:
         """What arrives within a turn of the loop becomes one block."""
         self._requests.append((command, answer))

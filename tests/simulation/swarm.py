@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from discovery.raft.core import Options
 
-TROUBLES = ("crash", "isolate", "split", "deafen", "pause", "stall", "members", "transfer")
+TROUBLES = ("crash", "isolate", "split", "deafen", "pause", "stall", "members", "transfer", "rumour")
 
 
 @dataclass(frozen=True)

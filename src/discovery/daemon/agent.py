@@ -78,6 +78,7 @@ class Agent:
         self._rng = random.Random()
         self._stack = AsyncExitStack()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._server: Server | None = None
         self._members: Callable[[], Iterable[Member]] = tuple
         self._wan_members: Callable[[], Iterable[Member]] = tuple
         self._strangers: Callable[[], Mapping[str, str]] = dict
@@ -287,7 +288,9 @@ class Agent:
     # --- stop, leave, reload -----------------------------------------------------------------------------------------
 
     async def stop(self) -> None:
-        """End at once: to the others this agent fails, unless it left before."""
+        """End at once: to the others this agent fails, unless it left before. Just leadership is handed over."""
+        if self._server is not None:
+            await self._server.hand_over()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -308,7 +311,7 @@ class Agent:
 
     async def _say_goodbye(self) -> None:
         if self._server is not None:
-            await self._server.leave()
+            await self._server.hand_over()
         if self._wan is not None:
             await self._wan.leave()
         await self._lan.leave()

@@ -238,6 +238,16 @@ class Raft:
         if self._leader is not None:
             self._leader.report_unreachable(peer)
 
+    def report_gone(self, peer: str, now: float) -> None:
+        """The process of `peer` has ended, as far as can be told. If it led, nobody need wait for its silence to last.
+
+        Should the report be wrong, an election is disturbed, but no promise broken; see `options.GONE_AFTER_LEASES`.
+        """
+        self._now = now
+        if self.role is Role.FOLLOWER and self.leader_id == peer:
+            heirs = sorted(self._log.membership.voters - {peer})
+            self._timer.leader_is_gone(now, heirs.index(self.server_id) if self.server_id in heirs else len(heirs))
+
     def report_snapshot(self, peer: str, ok: bool) -> None:
         """The stream of a snapshot to `peer` ended, delivered or not."""
         if self._leader is not None:

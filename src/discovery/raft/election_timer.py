@@ -18,6 +18,7 @@ class ElectionTimer:
         self.last_contact = last_contact
         self.deadline = math.inf
         self._patience = math.inf
+        self._loyalty = timings.heartbeat
         self._excused = False
         self.await_leader(now, in_a_hurry=False)
 
@@ -34,7 +35,15 @@ class ElectionTimer:
 
     def heard_leader(self, now: float) -> None:
         self.last_contact = now
+        self._loyalty = self._timings.heartbeat
         self.restart(now)
+
+    def leader_is_gone(self, now: float, rank: int) -> None:
+        """Nobody has to find out by silence. Campaigns follow each other by rank, so that votes are not split; the first one
+        not before the others, who may have heard the leader a little later, honour it no more."""
+        self._loyalty = self._timings.gone
+        turn = max(now, self.last_contact + self._loyalty) + (rank * 2 + 0.5) * self._timings.heartbeat_interval
+        self.deadline = min(self.deadline, turn)
 
     def restart(self, now: float) -> None:
         """Patience begins anew: the leader was heard, or a vote was given."""
@@ -43,7 +52,7 @@ class ElectionTimer:
 
     def supports_leader(self, now: float) -> bool:
         """Whether a leader was heard of within the shortest time after which anybody may replace it."""
-        return now < self.last_contact + self._timings.heartbeat
+        return now < self.last_contact + self._loyalty
 
     def is_over(self, now: float) -> bool:
         """Whether it is time to campaign. A server that was itself asleep waits a moment more, once: the leader's messages

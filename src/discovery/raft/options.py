@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+GONE_AFTER_LEASES: Final = 1.25
+"""A leader whose process is reported to have ended is honoured for so many lease timeouts after its last message. Should the
+report be wrong, its lease is sound while clocks differ by less than this factor."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +55,7 @@ class Options:
             heartbeat_interval=self.heartbeat_timeout * multiplier / 10,
             election=self.election_timeout * multiplier,
             lease=self.lease_timeout * multiplier,
+            gone=min(GONE_AFTER_LEASES * self.lease_timeout, self.heartbeat_timeout) * multiplier,
             write=self.write_timeout * multiplier,
             commit_notice=self.commit_notice_delay,
         )
@@ -63,5 +69,6 @@ class Timings:
     heartbeat_interval: float
     election: float
     lease: float
+    gone: float
     write: float
     commit_notice: float

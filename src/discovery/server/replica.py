@@ -204,7 +204,7 @@ class Replica:
         return max(0.0, time.monotonic() - max(self._raft.leader_contact, self._started_at))
 
     async def leadership_changed(self, timeout: float) -> None:
-        """Return when another leader is known or `timeout` seconds are over."""
+        """Return when another leader is known, when we are one and ready for it, or when `timeout` seconds are over."""
         future: asyncio.Future[None] = self._loop.create_future()
         self._leadership_waiters.append(future)
         try:
@@ -304,6 +304,15 @@ class Replica:
 
     def unreachable(self, server_id: str) -> None:
         self._raft.report_unreachable(server_id)
+
+    @property
+    def leader_id(self) -> str | None:
+        return self._raft.leader_id
+
+    def gone(self, server_id: str) -> None:
+        """Its process has ended, as far as can be told."""
+        self._raft.report_gone(server_id, time.monotonic())
+        self._schedule()
 
     # --- snapshots ---------------------------------------------------------------------------------------------------
 
@@ -459,6 +468,7 @@ class Replica:
             self._role_changed(was, now)
         if self.leader_ready and not self._announced:
             self._announced = True
+            self._wake_leadership_waiters()
             self.hooks.leading()
 
     def _role_changed(self, was: tuple[Role, int, str | None], now: tuple[Role, int, str | None]) -> None:
@@ -473,6 +483,9 @@ class Replica:
             self._log.info("cluster leadership acquired: term=%d", term)
         elif leader != was[2]:
             self._log.info("leader is now: leader=%s term=%d", leader or "unknown", term)
+        self._wake_leadership_waiters()
+
+    def _wake_leadership_waiters(self) -> None:
         waiters, self._leadership_waiters = self._leadership_waiters, []
         for future in waiters:
             if not future.done():

@@ -49,6 +49,17 @@ class Dialer:
         connection.transport.write(bytes([first_byte]))
         return connection
 
+    async def refuses(self, address: str, *, timeout: float) -> bool:
+        """Whether the host of `ip:port` says that nobody listens there; not if it says nothing for `timeout` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                (await self._connect(address)).close()
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            pass
+        return False
+
     async def _connect(self, address: str) -> socket.socket:
         loop = asyncio.get_running_loop()
         host, _, port = address.rpartition(":")

@@ -43,8 +43,9 @@ class RaftPeers:
     """Sends to peers by address, and makes the connections that hear from them.
 
     `on_messages` gets all messages that one read completed; `report_unreachable` gets an address whenever a message to
-    it was lost here. Waiting to reconnect never takes longer than `max_back_off` seconds, which should be well
-    below an election timeout; `max_buffer` bounds the bytes that may wait for one peer.
+    it was lost here, `report_silent` the id of a peer whose connection to us has ended. Waiting to reconnect never takes longer
+    than `max_back_off` seconds, which should be well below an election timeout; `max_buffer` bounds the bytes that may wait
+    for one peer.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class RaftPeers:
         on_messages: Callable[[list[bytes]], None],
         *,
         report_unreachable: Callable[[str], None],
+        report_silent: Callable[[str], None] = lambda server_id: None,
         receive_snapshot: ReceiveSnapshot,
         rng: random.Random,
         cluster: str = "",
@@ -64,6 +66,7 @@ class RaftPeers:
         self._server_id = server_id
         self._on_messages = on_messages
         self._report_unreachable = report_unreachable
+        self._report_silent = report_silent
         self._receive_snapshot = receive_snapshot
         self._rng = rng
         self._cluster = cluster
@@ -76,7 +79,7 @@ class RaftPeers:
 
     def incoming(self) -> Connection:
         """A connection on which a peer speaks, for byte 0xD1 of the server port."""
-        return _Incoming(self._cluster, self._on_messages, self._receive_snapshot)
+        return _Incoming(self._cluster, self._on_messages, self._receive_snapshot, self._fallen_silent)
 
     def send(self, address: str, frame: bytes) -> None:
         """Send an encoded message soon, or drop it and report the peer; never waits. After `close` nothing is sent."""
@@ -129,6 +132,10 @@ class RaftPeers:
         for peer in peers:
             peer.close()
         await asyncio.gather(*dials, return_exceptions=True)
+
+    def _fallen_silent(self, server_id: str) -> None:
+        if not self._closed:
+            self._report_silent(server_id)
 
     def _hello(self, *, snapshot: bool) -> bytes:
         return msgspec.msgpack.encode(Hello(FORMAT, self._cluster, self._server_id, snapshot))
@@ -226,11 +233,18 @@ class _Outgoing(FrameConnection):
 class _Incoming(FrameConnection):
     """Hears the hello of a peer, then its messages or one snapshot."""
 
-    def __init__(self, cluster: str, on_messages: Callable[[list[bytes]], None], receive_snapshot: ReceiveSnapshot) -> None:
+    def __init__(
+        self,
+        cluster: str,
+        on_messages: Callable[[list[bytes]], None],
+        receive_snapshot: ReceiveSnapshot,
+        fallen_silent: Callable[[str], None],
+    ) -> None:
         super().__init__(_MAX_HELLO)
         self._cluster = cluster
         self._on_messages = on_messages
         self._receive_snapshot = receive_snapshot
+        self._fallen_silent = fallen_silent
         self._consume: Callable[[list[bytes]], None] | None = None
 
     def frames_received(self, frames: list[bytes]) -> None:
@@ -251,6 +265,7 @@ class _Incoming(FrameConnection):
             self.on_lost.append(intake.abort)
             self._consume = intake.frames_received
         else:
+            self.on_lost.append(lambda: self._fallen_silent(hello.server_id))
             self._consume = self._on_messages
         return None
 
