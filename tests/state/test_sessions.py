@@ -136,6 +136,7 @@ def test_a_critical_check_forbids_a_session(story: Story) -> None:
         {"node_checks": ["c"]},
         {"service_checks": [m.ServiceCheckRef(id="c")]},
         {"node_checks": ["serfHealth"], "checks": ["C"]},
+        {"node_checks": ["serfHealth", "serfHealth", "c"], "checks": ["C", "serfhealth"]},
     ],
 )
 def test_a_session_ends_when_its_check_turns_critical(story: Story, fields: dict[str, object]) -> None:

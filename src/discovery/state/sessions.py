@@ -49,7 +49,8 @@ def _node_of(_id: str, session: Session) -> list[str]:
 
 
 def _checks_of(_id: str, session: Session) -> list[CheckKey]:
-    return [(fold(session.node), fold(check)) for check in check_ids(session)]
+    """Each once, however often the session names it."""
+    return list(dict.fromkeys((fold(session.node), fold(check)) for check in check_ids(session)))
 
 
 def _with_ttl(_id: str, session: Session) -> list[bool]:

@@ -63,7 +63,7 @@ _FEW: Final = 8
 
 
 class Group(Generic[G, K, R]):
-    """The keys of the rows that have something in common. Their order means nothing.
+    """The keys of the rows that have something in common. Their order means nothing. `of` names nothing twice for one row.
 
     `by_key`: what is common follows from the key alone, so that a change of the row moves nothing.
     """
