@@ -1,9 +1,7 @@
 """Real Consul agents and ours in one cluster, either side serving the other."""
 
 import contextlib
-import json
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -106,23 +104,3 @@ def test_our_client_lives_in_a_consul_cluster(tmp_path: Path) -> None:
         assert ours.wait() == 0
         until(lambda: statuses(server)["ours"] == 3, "Consul to see that our client left")
         until(lambda: server.http("GET", "/v1/catalog/node/ours") is None, "Consul to deregister it")
-
-
-def test_consuls_own_command_line_works_with_our_agent(tmp_path: Path) -> None:
-    assert CONSUL is not None
-    with running(Cluster(tmp_path, 1)) as cluster:
-        server = cluster.servers[0]
-
-        def consul(*words: str) -> str:
-            environment = {"CONSUL_HTTP_ADDR": f"{server.address}:8500"}
-            command = [str(CONSUL), *words]
-            return subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=30).stdout
-
-        assert consul("kv", "put", "a/b", "c") == "Success! Data written to: a/b\n"
-        assert consul("kv", "get", "a/b") == "c\n"
-        assert json.loads(consul("kv", "export", "a/"))[0]["key"] == "a/b"
-        assert "s1" in consul("catalog", "nodes")
-        assert "leader" in consul("operator", "raft", "list-peers")
-        saved = tmp_path / "backup.snap"
-        consul("snapshot", "save", str(saved))
-        assert saved.stat().st_size > 0

@@ -90,6 +90,11 @@ SUBSET_RULE = (
             "Route[1] cannot make use of PrefixRewrite without configuring either PathExact or PathPrefix",
         ),
         ("service-splitter", {}, "no splits configured"),
+        (
+            "service-splitter",
+            {"Splits": [split(50), split(50, "web")]},
+            'split destination occurs more than once: service="web", subset="", namespace=""',
+        ),
         ("service-splitter", {"Splits": [split(50)]}, "the sum of all split weights must be 100, not 50.000000"),
         (
             "service-splitter",

@@ -113,7 +113,7 @@ def _check_http(place: str, http: m.RouteHTTP) -> m.RouteHTTP:
 def _splitter(entry: m.ServiceSplitter) -> m.ServiceSplitter:
     _require(bool(entry.splits), "no splits configured")
     splits = [replace(split, weight=_whole(round(split.weight, 2))) for split in entry.splits or ()]
-    twice = _repeated((split.service, split.service_subset, split.namespace) for split in splits)
+    twice = _repeated((split.service or entry.name, split.service_subset, split.namespace) for split in splits)
     if twice is not None:
         service, subset, namespace = twice
         where = f'service="{service}", subset="{subset}", namespace="{namespace}"'
