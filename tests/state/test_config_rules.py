@@ -92,8 +92,8 @@ SUBSET_RULE = (
         ("service-splitter", {}, "no splits configured"),
         (
             "service-splitter",
-            {"Splits": [split(50), split(50, "web")]},
-            'split destination occurs more than once: service="web", subset="", namespace=""',
+            {"Splits": [split(50), split(50, "w")]},
+            'split destination occurs more than once: service="w", subset="", namespace=""',
         ),
         ("service-splitter", {"Splits": [split(50)]}, "the sum of all split weights must be 100, not 50.000000"),
         (
