@@ -18,7 +18,27 @@ META = {"index": 7, "known_leader": True, "consistency_level": "leader"}
 
 class FakeWatch:
     def __init__(self) -> None:
-        self.fired = False
+        self._fired = False
+        self.callbacks: list[Callable[[], object]] = []
+
+    @property
+    def fired(self) -> bool:
+        return self._fired
+
+    @fired.setter
+    def fired(self, fired: bool) -> None:
+        self._fired = fired
+        callbacks, self.callbacks = self.callbacks, []
+        for callback in callbacks:
+            callback()
+
+    def on_fire(self, callback: Callable[[], object]) -> None:
+        self.callbacks.append(callback)
+        if self._fired:
+            self.fired = True
+
+    def cancel(self) -> None:
+        self.callbacks.clear()
 
 
 class FakeAnswer(msgspec.Struct):

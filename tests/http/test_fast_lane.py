@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from discovery.http.fast_lane import Kept, KeptAnswers
+from discovery.http.kept import Kept, KeptAnswers
 from discovery.http.options import HttpOptions
 from discovery.model.records import DirEntry
-from discovery.model.requests import IndexedDirEntries
+from discovery.model.requests import IndexedDirEntries, IndexedNodes
 from tests.http.conftest import Client, World, encode
 from tests.http.fakes import META, FakeWatch
 
@@ -72,10 +72,22 @@ async def test_not_without_the_lease(world: World, client: Client) -> None:
     assert world.server.fast_hits == 1
 
 
-@pytest.mark.parametrize("query", ["?index=3", "?stale", "?max_stale=1s"])
-async def test_what_is_never_kept(world: World, client: Client, query: str) -> None:
+@pytest.mark.parametrize("query", ["?stale", "?max_stale=1s", "?index=3"])
+async def test_what_is_kept_only_where_it_leads(world: World, client: Client, query: str) -> None:
+    world.delegate.leading = False
     for _ in range(3):
         assert (await client.request("GET", f"/v1/kv/a{query}")).status == 200
+    assert (len(world.delegate.calls), world.server.fast_hits) == (3, 0)
+    world.delegate.leading = True
+    for _ in range(3):
+        assert (await client.request("GET", f"/v1/kv/a{query}")).status == 200
+    assert world.server.fast_hits == 2 + ("stale" not in query)
+
+
+async def test_what_is_sorted_by_distance_is_never_kept(world: World, client: Client) -> None:
+    world.delegate.answers["Catalog.ListNodes"] = IndexedNodes(**META)
+    for _ in range(3):
+        assert (await client.request("GET", "/v1/catalog/nodes?near=_agent")).status == 200
     assert world.server.fast_hits == 0
 
 

@@ -8,19 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from discovery.http.options import HttpOptions
-from discovery.http.plain_puts import PlainPut, PlainPuts
+from discovery.http.plain_puts import PlainPut, read_put
 from discovery.model.errors import NoLeader, OutcomeUnknown
 from discovery.model.records import DirEntry
 from tests.http.conftest import World, encode
 
 
-def read(data: bytes) -> PlainPut | None:
-    return PlainPuts().read(data)
-
-
 @pytest.mark.parametrize("key", ["a", "a/b", "a/", "a.b/c-d_e~f", "0/1/2"])
 def test_plain_keys_are_read(key: str) -> None:
-    assert read(encode("PUT", f"/v1/kv/{key}", b"value")) == PlainPut(key, b"value", False)
+    assert read_put(encode("PUT", f"/v1/kv/{key}", b"value")) == PlainPut(key, b"value", False)
 
 
 @pytest.mark.parametrize(
@@ -28,7 +24,7 @@ def test_plain_keys_are_read(key: str) -> None:
     ["", "a//b", "/a", "a/../b", "a/./b", ".a", "a/.b", "a%2Fb", "a?cas=1", "a?", "a b", "\u00e4", "a#b", "a;b", "a+b"],
 )
 def test_keys_that_might_be_read_otherwise_go_the_long_way(target: str) -> None:
-    assert read(encode("PUT", f"/v1/kv/{target}", b"value")) is None
+    assert read_put(encode("PUT", f"/v1/kv/{target}", b"value")) is None
 
 
 @pytest.mark.parametrize(
@@ -47,32 +43,32 @@ def test_keys_that_might_be_read_otherwise_go_the_long_way(target: str) -> None:
     ],
 )
 def test_headers_that_might_mean_something_go_the_long_way(header: dict[str, str]) -> None:
-    assert read(encode("PUT", "/v1/kv/a", b"value", header)) is None
+    assert read_put(encode("PUT", "/v1/kv/a", b"value", header)) is None
 
 
 @pytest.mark.timeout(10)
 def test_a_long_path_that_does_not_fit_is_told_at_once() -> None:
     for tail in ("?cas=1", "%20", "//x", " HTTP/1.0"):
-        assert read(b"PUT /v1/kv/" + b"a" * 60_000 + tail.encode() + b"\r\n\r\n") is None
-        assert read(b"PUT /v1/kv/" + b"a-b/" * 10_000 + tail.encode() + b"\r\n\r\n") is None
+        assert read_put(b"PUT /v1/kv/" + b"a" * 60_000 + tail.encode() + b"\r\n\r\n") is None
+        assert read_put(b"PUT /v1/kv/" + b"a-b/" * 10_000 + tail.encode() + b"\r\n\r\n") is None
 
 
 def test_what_is_not_exactly_one_request_goes_the_long_way() -> None:
     whole = encode("PUT", "/v1/kv/a", b"value")
-    assert read(whole[:-1]) is None
-    assert read(whole + b"x") is None
-    assert read(whole + whole) is None
-    assert read(whole.replace(b"HTTP/1.1", b"HTTP/1.0")) is None
+    assert read_put(whole[:-1]) is None
+    assert read_put(whole + b"x") is None
+    assert read_put(whole + whole) is None
+    assert read_put(whole.replace(b"HTTP/1.1", b"HTTP/1.0")) is None
 
 
 def test_a_put_without_a_body_stores_nothing() -> None:
-    assert read(encode("PUT", "/v1/kv/a")) == PlainPut("a", b"", False)
+    assert read_put(encode("PUT", "/v1/kv/a")) == PlainPut("a", b"", False)
 
 
 @given(st.binary(max_size=200))
 def test_no_bytes_trouble_it(data: bytes) -> None:
-    read(data)
-    read(b"PUT /v1/kv/a HTTP/1.1\r\n" + data + b"\r\n\r\n")
+    read_put(data)
+    read_put(b"PUT /v1/kv/a HTTP/1.1\r\n" + data + b"\r\n\r\n")
 
 
 async def test_a_write_is_carried_out_and_counted(world: World) -> None:

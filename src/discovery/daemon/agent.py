@@ -268,6 +268,7 @@ class Agent:
         options = self._options
         control = Control(self._parts)
         self._http = HttpServer(self._delegate, self._local, control, self.metrics, settings.http_options(options))
+        self.metrics.rpc_queries_blocking.read = self._waiting_queries
         self._dns = DnsServer(
             self._delegate,
             settings.dns_options(options),
@@ -284,6 +285,9 @@ class Agent:
         with _told(f"HTTP on {_listed([(each.host or each.unix_path, each.port) for each in listeners])}"):
             await self._http.start(listeners)
         self._stack.push_async_callback(self._http.stop)
+
+    def _waiting_queries(self) -> float:
+        return float(self._http.waiting + (self._server.blocking.waiting if self._server is not None else 0))
 
     # --- stop, leave, reload -----------------------------------------------------------------------------------------
 

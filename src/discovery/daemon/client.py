@@ -5,7 +5,7 @@ import random
 from collections.abc import Iterable
 from typing import Any, Final
 
-from discovery.model.delegate import Answer
+from discovery.model.delegate import WatchedAnswer
 from discovery.model.errors import DiscoveryError, NoServers, RateExceeded
 from discovery.model.methods import METHODS
 from discovery.model.records import Record
@@ -71,7 +71,7 @@ class Client:
     async def call(self, method: str, request: Record) -> Any:
         return (await self.ask(method, request)).reply
 
-    async def ask(self, method: str, request: Record) -> Answer:
+    async def ask(self, method: str, request: Record) -> WatchedAnswer:
         metrics = self._metrics
         metrics.client_rpc.inc()
         if not self._limit.admits(asyncio.get_running_loop().time()):

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import os
 import platform
-import random
 import time
 from typing import Any, Final
 
@@ -247,12 +246,8 @@ async def _changed_service(call: Call, known: str) -> AgentService:
 
 
 def wait_seconds(call: Call) -> float:
-    """How long a blocking read on this agent waits: the caller's wish within the limits, and a sixteenth of it at random."""
-    options = call.api.options
     text = call.params.get("wait")
-    wait = parse_wait(text) if text else 0
-    wait = min(wait, options.max_query_time) if wait > 0 else options.default_query_time
-    return (wait + random.uniform(0, wait / 16)) / 1e9
+    return call.api.options.wait_seconds(parse_wait(text) if text else 0)
 
 
 @describes("Registers a service with the agent.", params=("token", "replace-existing-checks"), body=ServiceSpec)

@@ -7,7 +7,7 @@ from aiohttp import StreamReader
 from aiohttp.web import BaseRequest, StreamResponse
 
 from discovery.model.agent import AgentControl, LocalServices
-from discovery.model.delegate import Delegate, Watch
+from discovery.model.delegate import CallingWatch, Delegate
 from discovery.model.errors import InvalidRequest, TooLarge
 from discovery.model.records import Record
 from discovery.model.requests import QueryMeta, QueryOptions, QuerySource
@@ -151,13 +151,11 @@ class Call:
     async def ask(self, method: str, request: Record) -> Any:
         return await self.api.delegate.call(method, request)
 
-    async def ask_read(self, method: str, request: QueryOptions) -> tuple[Any, Watch | None]:
-        """The answer, and a watch over it if it may be kept: of a read at the leader that neither waits nor sorts by distance."""
-        plain = not (request.min_query_index or request.allow_stale or "near" in self.params)
-        if not plain:
-            return self.without_peers(await self.api.delegate.call(method, request)), None
+    async def ask_read(self, method: str, request: QueryOptions) -> tuple[Any, CallingWatch | None]:
+        """The answer, and a watch over it if it may be kept: of a read at the leader that does not sort by distance."""
         answer = await self.api.delegate.ask(method, request)
-        return self.without_peers(answer.reply), answer.watch
+        kept = "near" not in self.params and (not request.allow_stale or self.api.delegate.leads())
+        return self.without_peers(answer.reply), answer.watch if kept else None
 
     def without_peers(self, reply: Any) -> Any:
         """Nothing of what is in the catalog, if the question is what was imported from a peer: there are none."""
@@ -175,11 +173,11 @@ class Call:
         return Reply(status, to_json(value, pretty=self.pretty), JSON, extra)
 
     def read_reply(
-        self, value: Any, meta: QueryMeta, *, consistency: bool = False, extra: bytes = b"", watch: Watch | None = None
+        self, value: Any, meta: QueryMeta, *, consistency: bool = False, extra: bytes = b"", watch: CallingWatch | None = None
     ) -> Reply:
         """A read's answer with the headers that say how fresh it is."""
         headers = meta_headers(meta, consistency=consistency) + extra
-        return Reply(200, to_json(value, pretty=self.pretty), JSON, headers, watch)
+        return Reply(200, to_json(value, pretty=self.pretty), JSON, headers, watch, meta.index)
 
     def not_found(self, meta: QueryMeta) -> Reply:
         """404 of a read whose headers come after its status in Consul: only clients that accept gzip see them, since for those
@@ -188,11 +186,11 @@ class Call:
         return Reply(404, extra=meta_headers(meta) if late else b"")
 
     async def list_reply(
-        self, value: Any, meta: QueryMeta, *, consistency: bool = False, extra: bytes = b"", watch: Watch | None = None
+        self, value: Any, meta: QueryMeta, *, consistency: bool = False, extra: bytes = b"", watch: CallingWatch | None = None
     ) -> Reply:
         """As `read_reply`, for what may be long."""
         headers = meta_headers(meta, consistency=consistency) + extra
-        return Reply(200, await list_to_json(value, pretty=self.pretty), JSON, headers, watch)
+        return Reply(200, await list_to_json(value, pretty=self.pretty), JSON, headers, watch, meta.index)
 
     async def stream(self, content_type: str, headers: Mapping[str, str]) -> StreamResponse:
         """The beginning of an answer without an end."""

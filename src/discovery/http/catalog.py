@@ -49,7 +49,7 @@ _deregister_body: Final = Decoder(DeregisterBody)
 async def register(call: Call) -> Reply:
     body = await call.decode(_register_body)
     request = msgspec.structs.replace(
-        body, datacenter=body.datacenter or call.datacenter, token=call.token or body.token, node=body.node
+        body, datacenter=body.datacenter or call.api.agent.datacenter, token=call.token or body.token, node=body.node
     )
     await call.ask("Catalog.Register", request)
     return call.boolean(True)
@@ -59,7 +59,7 @@ async def register(call: Call) -> Reply:
 async def deregister(call: Call) -> Reply:
     body = await call.decode(_deregister_body)
     request = DeregisterRequest(
-        datacenter=body.datacenter or call.datacenter,
+        datacenter=body.datacenter or call.api.agent.datacenter,
         token=call.token or body.token,
         node=body.node,
         service_id=body.service_id,

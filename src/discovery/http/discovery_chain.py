@@ -30,6 +30,7 @@ class Answer(Record, frozen=True):
 
 @describes("Reads the discovery chain of a service.", rest="{service}", params=(*READ, "cached", "compile-dc"), reply=Answer)
 async def get(call: Call) -> Reply:
+    _require_name(call)
     return await _compiled(call, ChainOverrides())
 
 
@@ -41,7 +42,13 @@ async def get(call: Call) -> Reply:
     reply=Answer,
 )
 async def post(call: Call) -> Reply:
+    _require_name(call)
     return await _compiled(call, await _overrides(call))
+
+
+def _require_name(call: Call) -> None:
+    if not call.rest:
+        raise bad_request("Missing chain name")
 
 
 async def _overrides(call: Call) -> ChainOverrides:
@@ -56,8 +63,6 @@ async def _overrides(call: Call) -> ChainOverrides:
 
 
 async def _compiled(call: Call, overrides: ChainOverrides) -> Reply:
-    if not call.rest:
-        raise bad_request("Missing chain name")
     request = DiscoveryChainRequest(
         name=call.rest,
         evaluate_in_datacenter=call.params.get("compile-dc"),

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from discovery.model.delegate import Watch
+from discovery.model.delegate import CallingWatch
 from discovery.model.duration import Duration
 from discovery.model.requests import QueryMeta
 from discovery.telemetry import Sample
@@ -35,14 +35,16 @@ _MILLISECOND: Final = 10**6
 
 
 class Reply(msgspec.Struct, gc=False):
-    """What a handler answers. `content_type` and `extra` are whole header lines; with a `watch` the answer may be kept, and
-    is counted in `sample` whenever it is sent again; if it is `consistent`, a quorum is asked each time."""
+    """What a handler answers. `content_type` and `extra` are whole header lines; with a `watch` the answer, which is as of
+    `index`, may be kept, and is counted in `sample` whenever it is sent again; if it is `consistent`, a quorum is asked each
+    time."""
 
     status: int = 200
     body: bytes = b""
     content_type: bytes = NO_TYPE
     extra: bytes = b""
-    watch: Watch | None = None
+    watch: CallingWatch | None = None
+    index: int = 0
     close: bool = False
     compressible: bool = True
     sample: Sample | None = None

@@ -3,8 +3,9 @@
 Clients repeat themselves to the byte: the same GET over the same kept-alive connection. The encoded answer to such a request
 is kept together with a watch over what it was read from. As long as the watch has not fired and this server holds the
 leader's lease, the kept bytes are what a fresh read would give, and they go out before HTTP is even parsed. A consistent read
-waits for a quorum to confirm that this server leads before its kept bytes go out. The commonest write, a PUT of one key, is
-taken from its bytes too.
+waits for a quorum to confirm that this server leads before its kept bytes go out. A blocking query of a client that has seen
+the kept answer waits for its watch, here, with all others who wait for the same; then one of them goes the long way, and what it
+is answered goes to all. The commonest write, a PUT of one key, is taken from its bytes too.
 
 The lane may only look at a request that stands alone: nothing in progress, no unread rest in aiohttp's parser. Whether the
 parser holds a rest is worked out from what went in: a packet with one whole head, and exactly the body it announces. After
@@ -13,7 +14,7 @@ anything else (pipelining, a split head, a chunked body) the connection stays on
 
 import asyncio
 import logging
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, cast
 
@@ -21,13 +22,13 @@ import msgspec
 from aiohttp import StreamReader
 from aiohttp.web import BaseRequest, RequestHandler, Response, Server, StreamResponse
 
-from discovery.model.delegate import Watch
 from discovery.telemetry import Counter as MetricCounter
-from discovery.telemetry import Sample
 
 from .encoding import date_line, render
 from .errors import text_reply
-from .plain_puts import PlainPut, PlainPuts
+from .kept import Kept, KeptAnswers, Waiters
+from .plain_gets import PlainGet, at_once, read_get
+from .plain_puts import PlainPut, read_put
 
 _log = logging.getLogger(__name__)
 
@@ -36,59 +37,6 @@ _MOST_HELD_BACK: Final = 64 * 1024
 """Bytes that a client may send on before its answer; then it is not read from until it has it."""
 _REFUSAL_WAIT: Final = 5.0
 """Seconds that a connection over the limit may stay silent before it is closed unanswered."""
-
-
-class Kept(msgspec.Struct, frozen=True, gc=False):
-    """An encoded answer, without the `Date` line that belongs between its parts."""
-
-    start: bytes
-    rest: bytes
-    watch: Watch
-    sample: Sample | None = None
-    consistent: bool = False
-    """Whether leadership has to be confirmed by a quorum each time."""
-
-
-class KeptAnswers:
-    """Encoded answers by the bytes of their request; the least recently used go first."""
-
-    def __init__(self, *, max_entries: int, max_bytes: int) -> None:
-        self._max_entries = max_entries
-        self._max_bytes = max_bytes
-        self._entries: OrderedDict[bytes, Kept] = OrderedDict()
-        self._bytes = 0
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def find(self, request: bytes) -> Kept | None:
-        """The answer to `request` if it still holds."""
-        kept = self._entries.get(request)
-        if kept is None:
-            return None
-        if kept.watch.fired:
-            self._forget(request)
-            return None
-        self._entries.move_to_end(request)
-        return kept
-
-    def keep(self, request: bytes, kept: Kept) -> None:
-        size = _size(request, kept)
-        if size > self._max_bytes // 8 or not self._max_entries or kept.watch.fired:
-            return
-        if request in self._entries:
-            self._forget(request)
-        self._entries[request] = kept
-        self._bytes += size
-        while self._bytes > self._max_bytes or len(self._entries) > self._max_entries:
-            self._forget(next(iter(self._entries)))
-
-    def _forget(self, request: bytes) -> None:
-        self._bytes -= _size(request, self._entries.pop(request))
-
-
-def _size(request: bytes, kept: Kept) -> int:
-    return len(request) + len(kept.start) + len(kept.rest)
 
 
 class ClientLimit:
@@ -123,22 +71,45 @@ class ClientLimit:
 
 class Lane(msgspec.Struct):
     """What all connections share. `put` carries a write out for a client's address; `confirm` tells whether a quorum confirms
-    that this server leads now."""
+    that this server leads now; `wait_seconds` is how long a client waits who wishes for so many nanoseconds."""
 
     kept: KeptAnswers
     clients: ClientLimit
     leads: Callable[[], bool]
     confirm: Callable[[], Awaitable[bool]]
     put: Callable[[PlainPut, str], Awaitable[tuple[bytes, bool]]]
-    puts: PlainPuts
+    wait_seconds: Callable[[int], float]
     tasks: set[asyncio.Task[None]]
     hits: int = 0
+    waiting: int = 0
+    """How many connections wait for an answer to change."""
+
+
+class _Wait(msgspec.Struct):
+    """The blocking query `data`, which has seen `index`."""
+
+    data: bytes
+    index: int
+    among: Waiters
+    timer: asyncio.TimerHandle
 
 
 class Connection(RequestHandler):
-    """aiohttp's connection with the lane before it. `asked` are the bytes of the request in progress, if it may be kept."""
+    """aiohttp's connection with the lane before it. `asked` is the question in progress, if its answer may be kept."""
 
-    __slots__ = ("_address", "_beyond", "_body", "_held_back", "_lane", "_lane_closed", "_refused", "_underway", "asked")
+    __slots__ = (
+        "_address",
+        "_asks_for",
+        "_beyond",
+        "_body",
+        "_held_back",
+        "_lane",
+        "_lane_closed",
+        "_refused",
+        "_underway",
+        "_wait",
+        "asked",
+    )
 
     def __init__(self, manager: Server, lane: Lane, *, loop: asyncio.AbstractEventLoop, **settings: Any) -> None:
         super().__init__(manager, loop=loop, **settings)
@@ -150,7 +121,9 @@ class Connection(RequestHandler):
         self._refused = False
         self._underway = False
         self._held_back = b""
-        self.asked: bytes | None = None
+        self._wait: _Wait | None = None
+        self._asks_for: Waiters | None = None
+        self.asked: PlainGet | None = None
 
     # --- who may connect ---------------------------------------------------------------------------------------------
 
@@ -171,6 +144,9 @@ class Connection(RequestHandler):
             return
         if self._address:
             self._lane.clients.release(self._address)
+        self._end_wait()
+        if (others := self._others()) is not None:
+            others.ask_again()
         super().connection_lost(exc)
 
     def _refuse(self) -> None:
@@ -211,14 +187,22 @@ class Connection(RequestHandler):
 
     def _take_request(self, data: bytes) -> None:
         idle = self._waiter is not None and not self._waiter.done() and not self._messages
-        if idle and not self._paused and (self._answer_from_lane(data) or self._put_from_lane(data)):
+        asked = None
+        if idle and data.startswith(b"GET "):
+            kept = self._lane.kept.find(data)
+            if kept is not None and self._answer_from_lane(kept, data, data):
+                return
+            asked = read_get(data)
+            if asked is not None and self._answer_question(asked, data):
+                return
+        elif idle and self._put_from_lane(data):
             return
-        self._parse(data, idle=idle)
+        self._parse(data, asked)
 
-    def _parse(self, data: bytes, *, idle: bool) -> None:
+    def _parse(self, data: bytes, asked: PlainGet | None) -> None:
         """The long way."""
         head = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
-        self.asked = data if idle and head == len(data) and data.startswith(b"GET ") else None
+        self.asked = asked
         before = self._request_count
         super().data_received(data)
         if head < len(_END_OF_HEAD) or self._request_count != before + 1:
@@ -248,27 +232,34 @@ class Connection(RequestHandler):
         self.asked = None
 
     def _open(self) -> bool:
-        return not (self._force_close or self._close or self.transport is None)
+        return not (self._force_close or self._close or self._paused or self.transport is None)
 
-    def _answer_from_lane(self, data: bytes) -> bool:
-        lane = self._lane
-        kept = lane.kept.find(data)
-        if kept is None or not self._open():
+    def _answer_question(self, asked: PlainGet, data: bytes) -> bool:
+        kept = self._lane.kept.find(asked.question)
+        if kept is None or asked.index > kept.index:
+            return False
+        if asked.index == kept.index:
+            return self._wait_for_change(kept, asked, data)
+        if not asked.index:
+            self._lane.kept.keep(data, kept)
+        return self._answer_from_lane(kept, asked.question, data)
+
+    def _answer_from_lane(self, kept: Kept, question: bytes, data: bytes) -> bool:
+        if not self._open():
             return False
         if kept.consistent:
-            self._begin(self._answer_confirmed(data))
+            self._begin(self._answer_confirmed(question, data))
             return True
-        if not lane.leads():
+        if not self._lane.leads():
             return False
         self._send_kept(kept)
         return True
 
-    def _send_kept(self, kept: Kept) -> None:
-        lane = self._lane
-        lane.hits += 1
+    def _send_kept(self, kept: Kept, response: bytes = b"") -> None:
+        self._lane.hits += 1
         if kept.sample is not None:
             kept.sample.inc(0.0)
-        self._send(kept.start + date_line() + kept.rest)
+        self._send(response or kept.response())
 
     def _send(self, response: bytes) -> None:
         if self.transport is not None:
@@ -276,18 +267,18 @@ class Connection(RequestHandler):
         self._request_count += 1
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
 
-    async def _answer_confirmed(self, data: bytes) -> None:
+    async def _answer_confirmed(self, question: bytes, data: bytes) -> None:
         """What was kept still holds if nothing fired after a quorum has confirmed us."""
         confirmed = await self._lane.confirm()
-        kept = self._lane.kept.find(data) if confirmed else None
+        kept = self._lane.kept.find(question) if confirmed else None
         self._underway = False
         if kept is not None:
             self._send_kept(kept)
-        elif self._open():
-            self._parse(data, idle=True)
+        else:
+            self._parse(data, read_get(data))
 
     def _put_from_lane(self, data: bytes) -> bool:
-        put = self._lane.puts.read(data) if data.startswith(b"PUT /v1/kv/") and self._open() else None
+        put = read_put(data) if data.startswith(b"PUT /v1/kv/") and self._open() else None
         if put is None:
             return False
         self._begin(self._put(put))
@@ -314,11 +305,80 @@ class Connection(RequestHandler):
             if self.transport is not None:
                 self.transport.close()
             raise
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """With what was held back."""
         data, self._held_back = self._held_back, b""
         if len(data) > _MOST_HELD_BACK and self.transport is not None:
             self.transport.resume_reading()
         if data:
             self.data_received(data)
+
+    # --- waiting for what they ask to change -------------------------------------------------------------------------
+
+    def _wait_for_change(self, kept: Kept, asked: PlainGet, data: bytes) -> bool:
+        lane = self._lane
+        if not self._open() or not (kept.consistent or lane.leads()):
+            return False
+        timer = self._loop.call_later(lane.wait_seconds(asked.wait), self._waited_enough)
+        self._wait = _Wait(data, asked.index, kept.wait(self), timer)
+        self._underway = True
+        lane.waiting += 1
+        return True
+
+    def _end_wait(self) -> bytes:
+        """The request that waited."""
+        wait = self._wait
+        if wait is None:
+            return b""
+        self._wait = None
+        self._underway = False
+        self._lane.waiting -= 1
+        wait.timer.cancel()
+        wait.among.remove(self)
+        return wait.data
+
+    def _waited_enough(self) -> None:
+        self._take_request(at_once(self._end_wait()))
+        self._go_on()
+
+    def ask_for(self, others: Waiters) -> None:
+        self._asks_for = others
+        self.ask_alone()
+
+    def ask_alone(self) -> None:
+        data = self._end_wait()
+        self._parse(data, read_get(data))
+        self._go_on()
+
+    def hear(self, kept: Kept, response: bytes) -> None:
+        wait = self._wait
+        assert wait is not None
+        if kept.index == wait.index:
+            wait.among = kept.wait(self)
+            return
+        self._end_wait()
+        self._send_kept(kept, response)
+        self._go_on()
+
+    def keep(self, kept: Kept) -> None:
+        """The answer to what was asked on the long way; `end` follows."""
+        if self.asked is None:
+            return
+        self._lane.kept.keep(self.asked.question, kept)
+        if (others := self._others()) is not None:
+            others.tell(kept)
+
+    def end(self) -> None:
+        """The long way is over."""
+        if (others := self._others()) is not None:
+            others.part()
+
+    def _others(self) -> Waiters | None:
+        """Those for whom this one asks; they are told once."""
+        others, self._asks_for = self._asks_for, None
+        return others
 
 
 class ApiServer(Server):

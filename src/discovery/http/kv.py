@@ -35,9 +35,9 @@ async def get(call: Call) -> Reply:
     reply: IndexedDirEntries
     reply, watch = await call.ask_read("KVS.List" if tree else "KVS.Get", request)
     if not reply.entries:
-        return Reply(404, b"", NO_TYPE, meta_headers(reply), watch)
+        return Reply(404, b"", NO_TYPE, meta_headers(reply), watch, reply.index)
     if "raw" in call.params and not tree:
-        return Reply(200, reply.entries[0].value or b"", _RAW_TYPE, meta_headers(reply) + _RAW_HEADERS, watch)
+        return Reply(200, reply.entries[0].value or b"", _RAW_TYPE, meta_headers(reply) + _RAW_HEADERS, watch, reply.index)
     return await call.list_reply(reply.entries, reply, watch=watch)
 
 
@@ -47,7 +47,7 @@ async def _keys(call: Call) -> Reply:
     reply: IndexedKeyList
     reply, watch = await call.ask_read("KVS.ListKeys", request)
     if not reply.keys and call.rest:
-        return Reply(404, b"", NO_TYPE, meta_headers(reply), watch)
+        return Reply(404, b"", NO_TYPE, meta_headers(reply), watch, reply.index)
     return await call.list_reply(reply.keys or [], reply, watch=watch)
 
 

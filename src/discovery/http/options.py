@@ -1,5 +1,6 @@
 """What an operator may configure about the HTTP API."""
 
+import random
 import ssl as tls
 
 import msgspec
@@ -34,9 +35,15 @@ class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
     filter_unprintable_paths: bool = True
     default_token: str = ""
     """The token of requests that bring none (`acl.tokens.default`)."""
-    kept_answers: int = 4096
+    kept_answers: int = 16384
     """Encoded answers held ready for repeated reads; 0 switches that off."""
     kept_bytes: int = 32 * KIB * KIB
+
+    def wait_seconds(self, wished: int) -> float:
+        """How long a blocking read waits: `wished` nanoseconds (0: the default) within the limit, and up to a sixteenth more, so
+        that those who wait do not come back in step."""
+        wait = min(wished, self.max_query_time) if wished > 0 else self.default_query_time
+        return (wait + random.uniform(0, wait / 16)) / 1e9
 
 
 class Listener(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,7 +22,7 @@ from .call import DONE, Call
 from .decoding import DecodeError, Decoder
 from .encoding import JSON, Reply, meta_headers
 from .nulls import BareInstance, bare_instance
-from .operation import COMMON, CONSISTENCY, READ, Operation, describes
+from .operation import COMMON, CONSISTENCY, READ, describes
 
 
 class Executed(Record, frozen=True, kw_only=True):
@@ -48,8 +48,6 @@ class Explained(Record, frozen=True, kw_only=True):
 
 
 _body: Final = Decoder(PreparedQuery)
-_EXECUTE: Final = "/execute"
-_EXPLAIN: Final = "/explain"
 
 
 @describes("Lists prepared queries.", params=READ, reply=list[PreparedQuery])
@@ -64,27 +62,8 @@ async def create(call: Call) -> Reply:
     return call.json({"ID": query_id})
 
 
-@describes(
-    "Reads a prepared query.",
-    rest="{query}",
-    params=READ,
-    reply=list[PreparedQuery],
-    elsewhere={
-        "{query}/execute": Operation(
-            "Runs a prepared query, by id or name.",
-            params=(*COMMON, *CONSISTENCY, "limit", "near", "connect", "cached"),
-            reply=Executed,
-        ),
-        "{query}/explain": Operation(
-            "Reads what a prepared query means for a name.", params=(*COMMON, *CONSISTENCY), reply=Explained
-        ),
-    },
-)
+@describes("Reads a prepared query.", rest="{query}", params=READ, reply=list[PreparedQuery])
 async def get(call: Call) -> Reply:
-    if call.rest.endswith(_EXECUTE):
-        return await _execute(call, call.rest.removesuffix(_EXECUTE))
-    if call.rest.endswith(_EXPLAIN):
-        return await _explain(call, call.rest.removesuffix(_EXPLAIN))
     request = PreparedQuerySpecificRequest(query_id=call.rest, **call.read())
     reply: IndexedPreparedQueries = await call.ask("PreparedQuery.Get", request)
     return call.read_reply(reply.queries, reply, consistency=True)
@@ -105,6 +84,10 @@ async def delete(call: Call) -> Reply:
 
 async def options(_call: Call) -> Reply:
     return Reply(200, b"{}", JSON, b"Allow: OPTIONS,GET,PUT,DELETE\r\n")
+
+
+async def options_of_reads(_call: Call) -> Reply:
+    return Reply(200, b"{}", JSON, b"Allow: OPTIONS,GET\r\n")
 
 
 async def _optional_body(call: Call) -> PreparedQuery:
@@ -142,10 +125,14 @@ def _limit(call: Call) -> int:
     return int(text)
 
 
-async def _execute(call: Call, name: str) -> Reply:
-    if not name:
-        raise InvalidRequest("Missing query ID or name")
-    request = _question(call, name)
+@describes(
+    "Runs a prepared query, by id or name.",
+    rest="{query}/execute",
+    params=(*COMMON, *CONSISTENCY, "limit", "near", "connect", "cached"),
+    reply=Executed,
+)
+async def execute(call: Call) -> Reply:
+    request = _question(call, call.need("Missing query ID or name"))
     if request.use_cache:
         cached = await call.api.cache.simple("PreparedQuery.Execute", request)
         reply, extra = cached.reply, cached.headers()
@@ -169,8 +156,14 @@ def _executed(call: Call, reply: PreparedQueryExecuteResponse, extra: bytes) -> 
     return call.json(answer, extra=meta_headers(reply, consistency=True) + extra)
 
 
-async def _explain(call: Call, name: str) -> Reply:
-    reply: PreparedQueryExplainResponse = await call.ask("PreparedQuery.Explain", _question(call, name))
+@describes(
+    "Reads what a prepared query means for a name.",
+    rest="{query}/explain",
+    params=(*COMMON, *CONSISTENCY),
+    reply=Explained,
+)
+async def explain(call: Call) -> Reply:
+    reply: PreparedQueryExplainResponse = await call.ask("PreparedQuery.Explain", _question(call, call.rest))
     answer = Explained(
         query=reply.query,
         last_contact=reply.last_contact,

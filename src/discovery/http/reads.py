@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from discovery.model.delegate import Watch
+from discovery.model.delegate import CallingWatch
 from discovery.model.requests import QueryOptions
 
 from .call import Call
@@ -17,7 +17,7 @@ class Answered(msgspec.Struct, frozen=True):
     call: Call
     reply: Any
     cache_headers: bytes = b""
-    watch: Watch | None = None
+    watch: CallingWatch | None = None
 
     async def render(self, value: Any) -> Reply:
         """`value`, taken from the reply, with the headers of the read."""

@@ -50,10 +50,12 @@ _NAMESPACED: Final = (
 
 
 class Route(msgspec.Struct, frozen=True):
-    """`meta_on_error`: a server's refusal of a read carries the headers of an unanswered read."""
+    """`end`: of all below the path, only what ends so. `meta_on_error`: a server's refusal of a read carries the headers of an
+    unanswered read."""
 
     path: str
     methods: dict[str, Handler]
+    end: str = ""
     meta_on_error: bool = False
     namespaced: bool = False
 
@@ -162,6 +164,8 @@ _TABLE: Final = (
         {"GET": query.get, "PUT": query.update, "DELETE": query.delete, "OPTIONS": query.options},
         meta_on_error=True,
     ),
+    Route("/v1/query/", {"GET": query.execute, "OPTIONS": query.options_of_reads}, "/execute", meta_on_error=True),
+    Route("/v1/query/", {"GET": query.explain, "OPTIONS": query.options_of_reads}, "/explain", meta_on_error=True),
     _put("/v1/config", config_entries.apply),
     Route("/v1/config/", {"GET": config_entries.get, "DELETE": config_entries.delete}),
     Route("/v1/connect/intentions", {"GET": intentions.list_all, "POST": intentions.create}, meta_on_error=True),
@@ -209,7 +213,7 @@ class Router:
             else:
                 self._exact[route.path] = route
         for group in self._below.values():
-            group.sort(key=lambda route: -len(route.path))
+            group.sort(key=lambda route: (-len(route.path), -len(route.end)))
 
     def find(self, path: str) -> tuple[Route, str] | None:
         """The route and the rest of the path."""
@@ -217,8 +221,8 @@ class Router:
         if route is not None:
             return route, ""
         for route in self._below.get(_group(path), ()):
-            if path.startswith(route.path):
-                return route, path[len(route.path) :]
+            if path.startswith(route.path) and path.endswith(route.end):
+                return route, path[len(route.path) : len(path) - len(route.end)]
         return None
 
     def has_below(self, path: str) -> bool:

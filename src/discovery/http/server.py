@@ -23,11 +23,12 @@ from . import kv
 from .call import Api, Call
 from .encoding import Reply, accepts_gzip, compress_beside, date_line, header, render
 from .errors import error_reply, text_reply, unexpected_reply
-from .fast_lane import ApiServer, ClientLimit, Connection, Kept, KeptAnswers, Lane
+from .fast_lane import ApiServer, ClientLimit, Connection, Lane
+from .kept import Kept, KeptAnswers
 from .meter import Meter, Metrics
 from .options import HttpOptions, Listener
 from .params import BAD_ESCAPE
-from .plain_puts import PlainPut, PlainPuts
+from .plain_puts import PlainPut
 from .routes import Route, Router, clean_path, decode_path, needs_cleaning, request_parts
 
 _log = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ class HttpServer:
             leads=delegate.leads,
             confirm=delegate.confirm,
             put=self._put,
-            puts=PlainPuts(),
+            wait_seconds=lambda wished: self._api.options.wait_seconds(wished),
             tasks=set(),
         )
         self._server: ApiServer | None = None
@@ -140,6 +141,11 @@ class HttpServer:
         return self._lane.hits
 
     @property
+    def waiting(self) -> int:
+        """How many requests wait for a kept answer to change."""
+        return self._lane.waiting
+
+    @property
     def open_connections(self) -> dict[str, int]:
         """By client address."""
         return dict(self._clients.open)
@@ -179,6 +185,13 @@ class HttpServer:
     # --- a request ---------------------------------------------------------------------------------------------------
 
     async def _handle(self, request: BaseRequest) -> StreamResponse:
+        connection = cast(Connection, request.protocol)
+        try:
+            return await self._respond(request, connection)
+        finally:
+            connection.end()
+
+    async def _respond(self, request: BaseRequest, client: Connection) -> StreamResponse:
         reply = await self._answer(request)
         if isinstance(reply, StreamResponse):
             return reply
@@ -195,9 +208,8 @@ class HttpServer:
         start, rest = render(reply, self._common, connection, compress=compress, with_body=request.method != "HEAD")
         if old_version:
             start = start.replace(b"HTTP/1.1", b"HTTP/1.0", 1)
-        asked = cast(Connection, request.protocol).asked
-        if reply.watch is not None and asked is not None and keep_alive:
-            self._lane.kept.keep(asked, Kept(start, rest, reply.watch, reply.sample, reply.consistent))
+        if reply.watch is not None and keep_alive:
+            client.keep(Kept(start, rest, reply.watch, reply.index, reply.sample, reply.consistent))
         return Encoded(start + date_line() + rest, status=reply.status, keep_alive=keep_alive)
 
     async def _answer(self, request: BaseRequest) -> Reply | StreamResponse:

@@ -31,7 +31,7 @@ class SessionBody(Record, frozen=True, kw_only=True):
     """`session/create` as clients send it. Given but empty `checks` mean no checks at all, unlike absent ones."""
 
     name: str = always(str)
-    node: str = always(str)
+    node: str | None = None
     lock_delay: object = None
     behavior: str = always(str)
     ttl: str = always(str)
@@ -48,7 +48,7 @@ async def create(call: Call) -> Reply:
     body = await _decoded(call)
     session = Session(
         name=body.name,
-        node=body.node or call.api.agent.node_name,
+        node=call.api.agent.node_name if body.node is None else body.node,
         lock_delay=_lock_delay(body.lock_delay),
         behavior=body.behavior or "release",
         ttl=body.ttl,

@@ -1,6 +1,7 @@
 """The one seam between the doors (HTTP, DNS, checks) and the cluster: a server answers it from its own store, a client agent
 by asking a server. Nothing above it knows which."""
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from .records import Record
@@ -10,7 +11,18 @@ from .requests import QueryMeta
 class Watch(Protocol):
     """Tells whether what was read is still so. `fired` turns true once, when any of it changes, and stays true."""
 
-    fired: bool
+    @property
+    def fired(self) -> bool: ...
+
+
+class CallingWatch(Watch, Protocol):
+    """A watch that need not be looked at."""
+
+    def on_fire(self, callback: Callable[[], object]) -> None:
+        """Call `callback` once it has fired, at once if it has."""
+
+    def cancel(self) -> None:
+        """Call nobody any more."""
 
 
 class Answer(Protocol):
@@ -26,13 +38,18 @@ class Answer(Protocol):
     def watch(self) -> Watch | None: ...
 
 
+class WatchedAnswer(Answer, Protocol):
+    @property
+    def watch(self) -> CallingWatch | None: ...
+
+
 class Delegate(Protocol):
     """Answers RPC methods by name (`model.methods.METHODS`)."""
 
     async def call(self, method: str, request: Record) -> Any:
         """The reply, of the method's `reply_type`; raises `model.errors.DiscoveryError`."""
 
-    async def ask(self, method: str, request: Record) -> Answer:
+    async def ask(self, method: str, request: Record) -> WatchedAnswer:
         """As `call`, with a watch over the answer, for callers that keep encoded answers."""
 
     def leads(self) -> bool:

@@ -41,7 +41,7 @@ RPC_HOLD_TIME = 7.0
 
 
 class ServerAnswer(msgspec.Struct, gc=False):
-    """See `model.delegate.Answer`."""
+    """See `model.delegate.WatchedAnswer`."""
 
     reply: Any
     watch: Any = None
@@ -276,10 +276,10 @@ class Endpoints:
                 request.max_query_time / 1e9,
                 self._confirm if level == "consistent" else None,
             )
-            return ServerAnswer(self._reply(read, result, level))
-        result = read.ask(store, request)
-        if method in self._lookups:
-            self._count_lookup(method, request.service_name, found=bool(result.value))
+        else:
+            result = read.ask(store, request)
+            if method in self._lookups:
+                self._count_lookup(method, request.service_name, found=bool(result.value))
         return ServerAnswer(self._reply(read, result, level), store.watches.watch(result.topics))
 
     def _count_lookup(self, method: str, service: str, *, found: bool) -> None:

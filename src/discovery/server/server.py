@@ -16,7 +16,7 @@ import msgspec
 
 from discovery.model import commands as c
 from discovery.model import requests as r
-from discovery.model.delegate import Answer
+from discovery.model.delegate import WatchedAnswer
 from discovery.model.errors import DiscoveryError, NoLeader
 from discovery.model.methods import METHODS
 from discovery.model.records import AutopilotConfig, Coordinate, Record
@@ -194,7 +194,6 @@ class Server:
             log=log,
         )
         self.blocking = BlockingQueries(self.store, rng, default_wait=options.default_query_time, max_wait=options.max_query_time)
-        metrics.rpc_queries_blocking.read = lambda: float(self.blocking.waiting)
         self._forwarder = DatacenterForwarder(dialer, rng, on_call=metrics.rpc_cross_dc.inc)
         wan_name = f"{options.node_name}.{options.datacenter}"
         self._datacenters = Datacenters(options.datacenter, wan_name, gossip.wan, self._forwarder)
@@ -336,7 +335,7 @@ class Server:
     async def call(self, method: str, request: Record) -> Any:
         return await self.endpoints.call(method, request)
 
-    async def ask(self, method: str, request: Record) -> Answer:
+    async def ask(self, method: str, request: Record) -> WatchedAnswer:
         return await self.endpoints.ask(method, request)
 
     def leads(self) -> bool:
