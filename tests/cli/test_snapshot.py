@@ -36,7 +36,7 @@ def test_inspect_as_json(archive: Path) -> None:
     ("data", "reason"),
     [
         (b"no archive at all", "failed to decompress snapshot: gzip: invalid header"),
-        (b"", "failed to decompress snapshot: unexpected EOF"),
+        (b"", "failed to decompress snapshot: EOF"),
         (ARCHIVE[:60], "failed to read snapshot file: "),
     ],
 )

@@ -63,9 +63,12 @@ async def test_register(world: World) -> None:
     assert asked.check.definition.interval == 10**10
 
 
-async def test_the_datacenter_of_the_body_counts(world: World) -> None:
-    await world.put("/v1/catalog/register?dc=dc3", {"Node": "n", "Datacenter": "dc2"})
+@pytest.mark.parametrize("verb", ["register", "deregister"])
+async def test_only_the_datacenter_of_the_body_counts(world: World, verb: str) -> None:
+    await world.put(f"/v1/catalog/{verb}?dc=dc3", {"Node": "n", "Datacenter": "dc2"})
     assert world.delegate.last.datacenter == "dc2"
+    await world.put(f"/v1/catalog/{verb}?dc=dc3", {"Node": "n"})
+    assert world.delegate.last.datacenter == "dc1"
 
 
 async def test_deregister(world: World) -> None:

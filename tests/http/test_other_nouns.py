@@ -233,6 +233,14 @@ async def test_execute(world: World) -> None:
     assert (bad.status, bad.text) == (500, 'Bad limit: strconv.Atoi: parsing "x": invalid syntax')
 
 
+@pytest.mark.parametrize("action", ["execute", "explain"])
+async def test_what_a_query_means_can_only_be_read(world: World, action: str) -> None:
+    for method in ("PUT", "POST", "DELETE"):
+        refused = await world.request(method, f"/v1/query/q/{action}")
+        assert (refused.status, refused.headers["Allow"]) == (405, "GET")
+    assert (await world.request("OPTIONS", f"/v1/query/q/{action}")).headers["Allow"] == "OPTIONS,GET"
+
+
 async def test_explain(world: World) -> None:
     world.delegate.answers["PreparedQuery.Explain"] = PreparedQueryExplainResponse(
         query=PreparedQuery(name="q"), known_leader=True

@@ -115,7 +115,7 @@ async def test_absolute_request_target(world: World) -> None:
 
 
 def test_no_path_stands_twice_in_the_table() -> None:
-    paths = [route.path for route in ROUTES]
+    paths = [(route.path, route.end) for route in ROUTES]
     assert len(paths) == len(set(paths))
 
 

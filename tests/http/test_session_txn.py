@@ -54,6 +54,8 @@ def answers(world: World) -> None:
         ({"NodeChecks": []}, {"node_checks": []}),
         ({"NodeChecks": ["a"], "Checks": ["b"]}, {"node_checks": ["a"]}),
         ({"Checks": []}, {"node_checks": []}),
+        ({"Node": None}, {}),
+        ({"Node": ""}, {"node": ""}),
         ({"Checks": None}, {"node_checks": []}),
         ({"Checks": ["serfHealth"]}, {}),
         ({"Checks": ["c"]}, {"checks": ["c"]}),

@@ -93,6 +93,17 @@ def test_connect_finds_proxies_by_destination_and_native_instances(story: Story)
     assert [row.service.id for row in story.store.check_service_nodes("web", connect=True).value] == ["native", "p"]
     assert [row.service_id for row in story.store.service_nodes("Web", connect=True).value] == ["native", "p"]
     assert story.store.check_service_nodes("p", connect=True).value == []
+    assert len(story.store.check_service_nodes("web", connect=True, tags=["of-no-proxy"]).value) == 2
+    assert len(story.store.service_nodes("web", connect=True, tags=["of-no-proxy"]).value) == 2
+
+
+@pytest.mark.parametrize("weights", [m.Weights(), m.Weights(-1, 1), m.Weights(1, -1), m.Weights(65536, 1)])
+def test_weights_that_cannot_be_used_count_as_none(story: Story, weights: m.Weights) -> None:
+    story.register("n1", skip_node_update=True, service=service("w", weights=weights))
+    assert story.store.service_nodes("w").value[0].service_weights == m.Weights(1, 1)
+    index = story.store.service_nodes("w").index
+    story.register("n1", skip_node_update=True, service=service("w", weights=weights))
+    assert story.store.service_nodes("w").index == index
 
 
 def test_ingress_finds_the_gateways_that_expose_a_service(story: Story) -> None:

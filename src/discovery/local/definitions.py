@@ -21,9 +21,8 @@ from discovery.model.records import (
     NodeService,
     Proxy,
     ServiceAddress,
-    Weights,
 )
-from discovery.model.service_rules import mesh_problems, several_errors
+from discovery.model.service_rules import mesh_problems, several_errors, weights_problem
 
 from .settings import Settings
 
@@ -40,7 +39,6 @@ _META_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 _META_PAIRS: Final = 64
 _META_KEY_LENGTH: Final = 128
 _META_VALUE_LENGTH: Final = 512
-_MAX_WEIGHT: Final = 65535
 
 
 # --- services ------------------------------------------------------------------------------------------------------
@@ -52,22 +50,12 @@ def check_service(spec: ServiceSpec, source: str) -> None:
         raise InvalidRequest("Service name missing" if source == FILE else "Missing service name")
     if spec.address in _ANY_ADDRESS:
         raise InvalidRequest("Invalid service address")
-    _check_weights(spec.weights)
+    if spec.weights is not None and (problem := weights_problem(spec.weights)):
+        raise InvalidRequest(f"Invalid Weights: {problem}")
     _check_meta(spec.meta or {})
     problems = list(mesh_problems(spec.kind, spec.port, spec.proxy or Proxy(), spec.connect or Connect()))
     if problems:
         raise InvalidRequest(several_errors(problems))
-
-
-def _check_weights(weights: Weights | None) -> None:
-    if weights is None:
-        return
-    if weights.passing < 1:
-        raise InvalidRequest("Invalid Weights: Passing must be greater than 0")
-    if weights.warning < 0:
-        raise InvalidRequest("Invalid Weights: Warning must be greater or equal than 0")
-    if max(weights.passing, weights.warning) > _MAX_WEIGHT:
-        raise InvalidRequest(f"Invalid Weights: DNS Weight must be between 0 and {_MAX_WEIGHT}")
 
 
 def _check_meta(meta: Mapping[str, str]) -> None:

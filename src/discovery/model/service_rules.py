@@ -6,7 +6,7 @@ Source: Consul's documentation of proxies and gateways; order and texts as obser
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from .records import Connect, ExposePath, Proxy, Upstream
+from .records import Connect, ExposePath, Proxy, Upstream, Weights
 
 CONNECT_PROXY: Final = "connect-proxy"
 INGRESS_GATEWAY: Final = "ingress-gateway"
@@ -15,12 +15,24 @@ GATEWAYS: Final = ("mesh-gateway", "terminating-gateway", INGRESS_GATEWAY, "api-
 _PROTOCOLS: Final = ("http", "http2")
 _DESTINATION_TYPES: Final = ("", "service", "prepared_query")
 _MAX_PORT: Final = 65535
+_MAX_WEIGHT: Final = 65535
 
 
 def several_errors(problems: Sequence[str]) -> str:
     """The list form that Consul gives to errors found together."""
     count = "1 error" if len(problems) == 1 else f"{len(problems)} errors"
     return f"{count} occurred:\n" + "".join(f"\t* {problem}\n" for problem in problems) + "\n"
+
+
+def weights_problem(weights: Weights) -> str:
+    """Why these cannot be the weights of SRV records; empty if they can."""
+    if weights.passing < 1:
+        return "Passing must be greater than 0"
+    if weights.warning < 0:
+        return "Warning must be greater or equal than 0"
+    if max(weights.passing, weights.warning) > _MAX_WEIGHT:
+        return f"DNS Weight must be between 0 and {_MAX_WEIGHT}"
+    return ""
 
 
 def mesh_problems(kind: str, port: int, proxy: Proxy, connect: Connect) -> Iterator[str]:

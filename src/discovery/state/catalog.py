@@ -26,9 +26,11 @@ from discovery.model.records import (
     HealthCheck,
     Node,
     NodeService,
+    Weights,
     check_type,
 )
 from discovery.model.requests import DeregisterRequest, RegisterRequest
+from discovery.model.service_rules import weights_problem
 
 from .catalog_tables import CheckTable, Key, NodeTable, ServiceTable
 from .coordinates import Coordinates
@@ -381,7 +383,7 @@ class Catalog:
             service=like.service if like.service == service.service else service.service,
             tags=like.tags if like.tags == service.tags else service.tags,
             meta=like.meta if like.meta == service.meta else service.meta,
-            weights=DEFAULT_WEIGHTS if weights is None or weights == DEFAULT_WEIGHTS else weights,
+            weights=_usable(weights),
             proxy=NO_PROXY if proxy == NO_PROXY else proxy,
             connect=NO_CONNECT if connect == NO_CONNECT else connect,
         )
@@ -391,6 +393,11 @@ class Catalog:
         if node is None:
             raise ValueError(f'node "{name}" is missing')
         return node
+
+
+def _usable(weights: Weights | None) -> Weights:
+    """Weights that cannot be used count as none, as in Consul."""
+    return DEFAULT_WEIGHTS if weights is None or weights == DEFAULT_WEIGHTS or weights_problem(weights) else weights
 
 
 def _lean_check(check: HealthCheck, node: str, service: NodeService | None) -> HealthCheck:

@@ -131,11 +131,13 @@ class CatalogReads:
         ingress: bool,
         meta_filters: MetaFilters,
     ) -> Read[list[ServiceNode]]:
+        """Tags do not matter to `connect`: a proxy need not have those of what it stands for."""
         keys, topics = self._instances(name, connect=connect, ingress=ingress)
+        wanted = () if connect else tags
         rows = (
             service_node(self._nodes.rows[key[0]], service)
             for key in self._on_matching_nodes(keys, meta_filters)
-            if has_tags((service := self._services.rows[key]).tags, tags)
+            if has_tags((service := self._services.rows[key]).tags, wanted)
         )
         found = [row for row in rows if not address or address == (row.service_address or row.address)]
         return self._topics.read(found, *topics)
@@ -145,8 +147,9 @@ class CatalogReads:
     ) -> Read[list[CheckServiceNode]]:
         keys, topics = self._instances(name, connect=connect, ingress=ingress)
         found = self._with_checks(keys) if connect or ingress else self._health_of(fold(name), keys)
-        if tags or meta:
-            found = [row for row in found if has_tags(row.service.tags, tags) and has_meta(row.node.meta, meta)]
+        wanted = () if connect else tags
+        if wanted or meta:
+            found = [row for row in found if has_tags(row.service.tags, wanted) and has_meta(row.node.meta, meta)]
         return self._topics.read(found, *topics)
 
     def _health_of(self, name: str, keys: Iterable[Key]) -> list[CheckServiceNode]:
