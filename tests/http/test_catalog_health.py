@@ -270,7 +270,8 @@ async def test_cached_reads(world: World) -> None:
     world.delegate.answers["Health.ServiceNodes"] = answer
     first = await world.get("/v1/health/service/w?cached")
     assert (first.headers["X-Cache"], "Age" in first.headers) == ("MISS", False)
-    second = await world.get("/v1/health/service/w?cached")
+    second = await world.get("/v1/health/service/w?cached&stale")
+    assert [answer.headers["X-Consul-Effective-Consistency"] for answer in (first, second)] == ["leader", "stale"]
     assert (second.headers["X-Cache"], second.headers["Age"]) == ("HIT", "0")
     assert asked == [0, 7]
     other = await world.connect()

@@ -1,7 +1,8 @@
 """The agent's cache of reads (`?cached`).
 
 Two kinds, as in Consul. *Refreshed*: after the first read the cache follows the answer with a blocking query of its own, so
-that hits are as fresh as a watch. *Simple*: an answer is kept until a caller's `Cache-Control` finds it too old.
+that hits are as fresh as a watch. *Simple*: an answer is kept until a caller's `Cache-Control` finds it too old. Any server
+may be asked, and callers who want one thing share one answer, whatever consistency they name.
 """
 
 import asyncio
@@ -77,7 +78,8 @@ class ReadCache:
             age = 0 if entry.following else int(loop.time() - entry.fresh_at)
         entry.used_at = loop.time()
         await _await_index(entry, request)
-        return Cached(entry.reply, age)
+        level = "stale" if request.allow_stale else "leader"
+        return Cached(msgspec.structs.replace(entry.reply, consistency_level=level), age)
 
     async def simple(self, method: str, request: Any) -> Cached:
         """The answer to `request`, kept from before if it is young enough."""
@@ -139,7 +141,15 @@ class ReadCache:
 
 def _plain(request: Any) -> Any:
     return msgspec.structs.replace(
-        request, min_query_index=0, max_query_time=0, use_cache=False, max_age=0, must_revalidate=False, stale_if_error=0
+        request,
+        allow_stale=True,
+        max_stale_duration=0,
+        min_query_index=0,
+        max_query_time=0,
+        use_cache=False,
+        max_age=0,
+        must_revalidate=False,
+        stale_if_error=0,
     )
 
 
