@@ -40,7 +40,12 @@ def test_servers_say_where_they_listen_and_whom_they_wait_for(expect: int, tags:
     assert {key: found[key] for key in ("bootstrap", "expect") if key in found} == tags
 
 
+def test_a_server_in_development_mode_does_not_claim_to_bootstrap_others() -> None:
+    assert "bootstrap" not in settings.gossip_tags(options(server=True, bootstrap_expect=1, dev_mode=True), NODE_ID)
+
+
 def test_a_server_without_wan_pool_announces_none() -> None:
+    assert "wan_join_port" not in settings.gossip_tags(options(server=True), NODE_ID, wan=True)
     assert "wan_join_port" not in settings.gossip_tags(options(server=True, ports=Ports(serf_wan=-1)), NODE_ID)
 
 

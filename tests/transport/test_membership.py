@@ -101,6 +101,9 @@ async def test_joining_nobody_tells_why_for_each_address(pools: Pools) -> None:
     refused = f"dial tcp {address}: connect: connection refused"
     assert failed.value.text == f"1 error occurred:\n\t* Failed to join 127.0.0.1: {refused}\n\n"
     assert await a.membership.join([a.address, address]) == 1
+    with pytest.raises(JoinFailed) as failed:
+        await a.membership.join(["name.invalid:7"])
+    assert failed.value.text.startswith("1 error occurred:\n\t* Failed to resolve name.invalid:7: lookup name.invalid: ")
 
 
 async def test_a_merge_check_keeps_groups_apart(pools: Pools) -> None:

@@ -546,7 +546,7 @@ class Agent:
         replica = self._server.replica
         consul = {
             "acl": "disabled",
-            "bootstrap": str(options.bootstrap_expect == 1).lower(),
+            "bootstrap": str(settings.bootstraps(options)).lower(),
             "known_datacenters": str(len(self._datacenters())),
             "leader": str(replica.is_leader).lower(),
             "leader_addr": replica.leader_address,

@@ -60,7 +60,7 @@ def wan_pool(
         advertise_address=options.advertise_addr_wan or options.advertise_addr,
         port=options.ports.serf_wan,
         profile=wan_profile(options),
-        tags=gossip_tags(options, node_id),
+        tags=gossip_tags(options, node_id, wan=True),
         keyring=keyring.load(key_file, options.encrypt),
         verify_incoming=options.encrypt_verify_incoming,
         verify_outgoing=options.encrypt_verify_outgoing,

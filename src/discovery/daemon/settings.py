@@ -51,8 +51,13 @@ def identity(options: Options, node_id: str) -> Identity:
     )
 
 
-def gossip_tags(options: Options, node_id: str) -> dict[str, str]:
-    """Consul's conventions for what a member says of itself. Source: tags that Consul agents send."""
+def bootstraps(options: Options) -> bool:
+    """Whether this server was told to elect itself; one in development mode is alone anyway."""
+    return options.bootstrap_expect == 1 and not options.dev_mode
+
+
+def gossip_tags(options: Options, node_id: str, *, wan: bool = False) -> dict[str, str]:
+    """Consul's conventions for what a member of the LAN or WAN pool says of itself. Source: tags that Consul agents send."""
     tags = {
         "role": "consul" if options.server else "node",
         "dc": options.datacenter,
@@ -67,11 +72,11 @@ def gossip_tags(options: Options, node_id: str) -> dict[str, str]:
     if not options.server:
         return tags
     tags |= {"raft_vsn": "3", "port": str(options.ports.server)}
-    if options.ports.serf_wan > 0:
+    if options.ports.serf_wan > 0 and not wan:
         tags["wan_join_port"] = str(options.ports.serf_wan)
-    if options.bootstrap_expect == 1:
+    if bootstraps(options):
         tags["bootstrap"] = "1"
-    elif options.bootstrap_expect:
+    elif options.bootstrap_expect > 1:
         tags["expect"] = str(options.bootstrap_expect)
     if options.cert_file:
         tags["use_tls"] = "1"

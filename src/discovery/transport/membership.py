@@ -8,6 +8,7 @@ handed in, all packets that wait are: after a stall of the loop, what others sai
 import asyncio
 import logging
 import random
+import socket
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
@@ -83,13 +84,12 @@ _NOTES_PER_INTERVAL: Final = 20
 
 
 class JoinFailed(RequestFailed):
-    """No address could be contacted; `reasons` says why for each."""
+    """No address could be contacted; `failures` says why for each."""
 
-    def __init__(self, reasons: dict[str, str]) -> None:
-        count = "1 error" if len(reasons) == 1 else f"{len(reasons)} errors"
-        lines = "".join(f"\t* Failed to join {address}: {reason}\n" for address, reason in reasons.items())
+    def __init__(self, failures: Sequence[str]) -> None:
+        count = "1 error" if len(failures) == 1 else f"{len(failures)} errors"
+        lines = "".join(f"\t* {failure}\n" for failure in failures)
         super().__init__(f"{count} occurred:\n{lines}\n")
-        self.reasons = reasons
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,29 +249,29 @@ class Membership:
         """Become one group with those at `host`, `host:port` or `[v6]:port`; how many were contacted. Raises `JoinFailed`."""
         outcomes = await asyncio.gather(*map(self._join_at, addresses))
         contacted = sum(count for count, _ in outcomes)
-        reasons = {where: reason for _, failures in outcomes for where, reason in failures.items()}
-        if not contacted and reasons:
-            raise JoinFailed(reasons)
-        for where, reason in reasons.items():
-            self._log.warning("failed to join: address=%s error=%s", where, reason)
+        failures = [failure for _, some in outcomes for failure in some]
+        if not contacted and failures:
+            raise JoinFailed(failures)
+        for failure in failures:
+            self._log.warning("%s", failure)
         if contacted:
             self._running().joined(time.monotonic())
             self._react()
         return contacted
 
-    async def _join_at(self, address: str) -> tuple[int, dict[str, str]]:
+    async def _join_at(self, address: str) -> tuple[int, list[str]]:
         """How many nodes behind one address were contacted, and why the others were not."""
         try:
             destinations = await self._resolve(address)
         except OSError as error:
-            return 0, {address: f"lookup {address}: {(error.strerror or str(error)).lower()}"}
+            return 0, [f"Failed to resolve {address}: {_lookup_failure(address, error)}"]
         except ValueError as error:
-            return 0, {address: str(error)}
+            return 0, [f"Failed to resolve {address}: {error}"]
         exchanges = [self._running().join(destination) for destination in destinations]
         await asyncio.gather(*(run_exchange(exchange, self._metrics) for exchange in exchanges))
         self._react()
-        failures = {exchange.destination[0]: exchange.error for exchange in exchanges if exchange.error is not None}
-        return len(exchanges) - len(failures), failures
+        failed = [exchange for exchange in exchanges if exchange.error is not None]
+        return len(exchanges) - len(failed), [f"Failed to join {each.destination[0]}: {each.error}" for each in failed]
 
     async def _resolve(self, address: str) -> list[Address]:
         host, port = _split(address, self._running().local_member().port)
@@ -491,6 +491,13 @@ class _Notes:
         if self._written > _NOTES_PER_INTERVAL:
             self._log.warning("%d more gossip warnings were left out", self._written - _NOTES_PER_INTERVAL)
         self._interval_began, self._written = now, 0
+
+
+def _lookup_failure(address: str, error: OSError) -> str:
+    """As Go tells it."""
+    host = address.partition(":")[0]
+    unknown = isinstance(error, socket.gaierror) and error.errno == socket.EAI_NONAME
+    return f"lookup {host}: {'no such host' if unknown else (error.strerror or str(error)).lower()}"
 
 
 def _split(address: str, default_port: int) -> tuple[str, int]:
