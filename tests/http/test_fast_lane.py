@@ -1,6 +1,7 @@
 """Repeated GETs are answered from kept bytes, and only while those are what a fresh read would give."""
 
 import asyncio
+import socket
 
 import pytest
 
@@ -46,6 +47,20 @@ async def test_other_connections_hit_too(world: World, client: Client) -> None:
     await _get(client)
     await _get(await world.connect())
     assert world.server.fast_hits == 1
+
+
+async def test_a_request_that_comes_with_its_connection_hits_too(world: World, client: Client) -> None:
+    """It is there before aiohttp waits for one."""
+    await _get(client)
+    for _ in range(5):
+        with socket.create_connection(world.server.addresses[0]) as early:
+            early.sendall(GET)
+            early.setblocking(False)
+            loop = asyncio.get_running_loop()
+            assert (await loop.sock_recv(early, 1000)).startswith(b"HTTP/1.1 200 OK")
+            early.sendall(encode("GET", "/v1/status/leader"))
+            assert b"127.0.0.1:8300" in await loop.sock_recv(early, 1000)
+    assert world.server.fast_hits == 5
 
 
 async def test_a_change_is_seen(world: World, client: Client) -> None:

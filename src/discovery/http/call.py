@@ -179,11 +179,11 @@ class Call:
         headers = meta_headers(meta, consistency=consistency) + extra
         return Reply(200, to_json(value, pretty=self.pretty), JSON, headers, watch, meta.index)
 
-    def not_found(self, meta: QueryMeta) -> Reply:
+    def not_found(self, meta: QueryMeta, watch: CallingWatch | None) -> Reply:
         """404 of a read whose headers come after its status in Consul: only clients that accept gzip see them, since for those
         the whole answer is held back until it is complete."""
         late = accepts_gzip(self.request.headers.get("Accept-Encoding", ""))
-        return Reply(404, extra=meta_headers(meta) if late else b"")
+        return Reply(404, extra=meta_headers(meta) if late else b"", watch=watch, index=meta.index)
 
     async def list_reply(
         self, value: Any, meta: QueryMeta, *, consistency: bool = False, extra: bytes = b"", watch: CallingWatch | None = None

@@ -96,13 +96,14 @@ async def get(call: Call) -> Reply:
     if kind and kind not in KINDS:
         raise RequestFailed(f"invalid config entry kind: {kind}")
     question = ConfigEntryQuery(kind=kind, name=name, **call.read())
-    reply: IndexedConfigEntries = await call.ask("ConfigEntry.Get" if slash else "ConfigEntry.List", question)
+    reply: IndexedConfigEntries
+    reply, watch = await call.ask_read("ConfigEntry.Get" if slash else "ConfigEntry.List", question)
     if not slash:
-        return call.read_reply([_shown(entry) for entry in reply.entries or ()], reply)
+        return call.read_reply([_shown(entry) for entry in reply.entries or ()], reply, watch=watch)
     if not reply.entries:
         text = f'Config entry not found for "{kind}" / "{name}"'
-        return Reply(404, text.encode(), ERROR_TEXT, meta_headers(reply))
-    return call.read_reply(_shown(reply.entries[0]), reply)
+        return Reply(404, text.encode(), ERROR_TEXT, meta_headers(reply), watch, reply.index)
+    return call.read_reply(_shown(reply.entries[0]), reply, watch=watch)
 
 
 @describes("Removes a configuration entry.", rest="{kind}/{name}", params=("token", "pretty", "cas"), reply=bool | dict[str, Any])

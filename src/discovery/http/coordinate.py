@@ -16,7 +16,7 @@ from discovery.model.requests import (
 
 from .call import DONE, Call
 from .decoding import Decoder
-from .encoding import Reply, meta_headers
+from .encoding import Reply
 from .operation import COMMON, READ, describes
 
 DIMENSIONS: Final = 8
@@ -37,16 +37,18 @@ async def datacenters(call: Call) -> Reply:
 @describes("Lists where nodes are.", params=(*READ, "segment"), reply=list[NodeCoordinate])
 async def nodes(call: Call) -> Reply:
     _check_enabled(call)
-    reply: IndexedCoordinates = await call.ask("Coordinate.ListNodes", DCSpecificRequest(source=call.source(), **call.read()))
-    return call.read_reply(_of_segment(call, reply), reply)
+    reply: IndexedCoordinates
+    reply, watch = await call.ask_read("Coordinate.ListNodes", DCSpecificRequest(source=call.source(), **call.read()))
+    return call.read_reply(_of_segment(call, reply), reply, watch=watch)
 
 
 @describes("Reads where a node is.", rest="{node}", params=(*READ, "segment"), reply=list[NodeCoordinate])
 async def node(call: Call) -> Reply:
     _check_enabled(call)
-    reply: IndexedCoordinates = await call.ask("Coordinate.Node", NodeSpecificRequest(node=call.rest, **call.read()))
+    reply: IndexedCoordinates
+    reply, watch = await call.ask_read("Coordinate.Node", NodeSpecificRequest(node=call.rest, **call.read()))
     found = _of_segment(call, reply)
-    return call.json(found, extra=meta_headers(reply)) if found else call.not_found(reply)
+    return call.read_reply(found, reply, watch=watch) if found else call.not_found(reply, watch)
 
 
 def _of_segment(call: Call, reply: IndexedCoordinates) -> list[NodeCoordinate]:

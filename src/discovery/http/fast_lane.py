@@ -102,6 +102,7 @@ class Connection(RequestHandler):
         "_asks_for",
         "_beyond",
         "_body",
+        "_busy",
         "_held_back",
         "_lane",
         "_lane_closed",
@@ -117,6 +118,7 @@ class Connection(RequestHandler):
         self._lane_closed = False
         self._body: StreamReader | None = None
         self._beyond = 0
+        self._busy = False
         self._address = ""
         self._refused = False
         self._underway = False
@@ -186,7 +188,7 @@ class Connection(RequestHandler):
             self._take_body(data)
 
     def _take_request(self, data: bytes) -> None:
-        idle = self._waiter is not None and not self._waiter.done() and not self._messages
+        idle = self._is_idle()
         asked = None
         if idle and data.startswith(b"GET "):
             kept = self._lane.kept.find(data)
@@ -199,8 +201,20 @@ class Connection(RequestHandler):
             return
         self._parse(data, asked)
 
+    def _is_idle(self) -> bool:
+        """aiohttp waits for a request, or is about to."""
+        if self._messages:
+            return False
+        return not self._busy or (self._waiter is not None and not self._waiter.done())
+
+    def answered(self) -> None:
+        """The answer to what went the long way is written. aiohttp takes some turns of the loop until it waits again; a client
+        may be faster."""
+        self._busy = False
+
     def _parse(self, data: bytes, asked: PlainGet | None) -> None:
         """The long way."""
+        self._busy = True
         head = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
         self.asked = asked
         before = self._request_count

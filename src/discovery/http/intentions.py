@@ -51,8 +51,9 @@ _authorization: Final = Decoder(Authorization)
 
 @describes("Lists intentions, the deciding ones first.", params=(*READ, "filter"), reply=list[Intention])
 async def list_all(call: Call) -> Reply:
-    reply: IndexedIntentions = await call.ask("Intention.List", DCSpecificRequest(**call.read()))
-    return call.read_reply(apply_filter(call.params.get("filter"), Intention, reply.intentions), reply)
+    reply: IndexedIntentions
+    reply, watch = await call.ask_read("Intention.List", DCSpecificRequest(**call.read()))
+    return call.read_reply(apply_filter(call.params.get("filter"), Intention, reply.intentions), reply, watch=watch)
 
 
 @describes("Makes an intention.", params=COMMON, body=Intention, reply=dict[str, str])

@@ -48,18 +48,20 @@ class ServiceSummary(Record, frozen=True, kw_only=True):
 
 @describes("Lists nodes with all that is on them.", params=(*READ, "filter"), reply=list[NodeInfo])
 async def nodes(call: Call) -> Reply:
-    reply: IndexedNodeDump = await call.ask("Internal.NodeDump", DCSpecificRequest(**call.read()))
+    reply: IndexedNodeDump
+    reply, watch = await call.ask_read("Internal.NodeDump", DCSpecificRequest(**call.read()))
     found = [_shown(entry) for entry in apply_filter(call.params.get("filter"), NodeInfo, reply.dump)]
-    return call.read_reply(found, reply)
+    return call.read_reply(found, reply, watch=watch)
 
 
 @describes("Reads a node with all that is on it.", rest="{node}", params=READ, reply=NodeInfo)
 async def node(call: Call) -> Reply:
     request = NodeSpecificRequest(node=call.need("Missing node name"), **call.read())
-    reply: IndexedNodeDump = await call.ask("Internal.NodeInfo", request)
+    reply: IndexedNodeDump
+    reply, watch = await call.ask_read("Internal.NodeInfo", request)
     if not reply.dump:
-        return call.not_found(reply)
-    return call.read_reply(_shown(reply.dump[0]), reply)
+        return call.not_found(reply, watch)
+    return call.read_reply(_shown(reply.dump[0]), reply, watch=watch)
 
 
 def _shown(entry: NodeInfo) -> NodeInfo:
@@ -69,9 +71,10 @@ def _shown(entry: NodeInfo) -> NodeInfo:
 
 @describes("Lists services in short.", params=(*READ, "filter"), reply=list[ServiceSummary])
 async def services(call: Call) -> Reply:
-    reply: IndexedCheckServiceNodes = await call.ask("Internal.ServiceDump", ServiceDumpRequest(**call.read()))
+    reply: IndexedCheckServiceNodes
+    reply, watch = await call.ask_read("Internal.ServiceDump", ServiceDumpRequest(**call.read()))
     found = apply_filter(call.params.get("filter"), CheckServiceNode, reply.nodes)
-    return call.read_reply(summaries(found), reply)
+    return call.read_reply(summaries(found), reply, watch=watch)
 
 
 @describes("Lists the services behind a gateway in short.", rest="{gateway}", params=READ, reply=list[ServiceSummary])

@@ -52,8 +52,9 @@ _body: Final = Decoder(PreparedQuery)
 
 @describes("Lists prepared queries.", params=READ, reply=list[PreparedQuery])
 async def list_all(call: Call) -> Reply:
-    reply: IndexedPreparedQueries = await call.ask("PreparedQuery.List", DCSpecificRequest(**call.read()))
-    return call.read_reply(reply.queries or [], reply, consistency=True)
+    reply: IndexedPreparedQueries
+    reply, watch = await call.ask_read("PreparedQuery.List", DCSpecificRequest(**call.read()))
+    return call.read_reply(reply.queries or [], reply, consistency=True, watch=watch)
 
 
 @describes("Makes a prepared query.", params=COMMON, body=PreparedQuery, reply=dict[str, str])

@@ -51,15 +51,17 @@ class Encoded(StreamResponse):
         super().__init__(status=status)
         self._data = data
         self._keep_alive = keep_alive
-        self._writer: AbstractStreamWriter | None = None
+        self._request: BaseRequest | None = None
 
     async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
-        self._writer = request.writer
-        return self._writer
+        self._request = request
+        return request.writer
 
     async def write_eof(self, data: bytes = b"") -> None:
-        assert self._writer is not None
-        await self._writer.write_eof(self._data + data)
+        assert self._request is not None
+        await self._request.writer.write_eof(self._data + data)
+        if self._keep_alive:
+            cast(Connection, self._request.protocol).answered()
 
 
 class HttpServer:
