@@ -116,10 +116,23 @@ def test_refusals(body: bytes, text: str) -> None:
     assert str(caught.value) == text
 
 
-@pytest.mark.parametrize("number", [2**64, -(2**63) - 1, 10**4000])
+@pytest.mark.parametrize("number", [2**63, 2**64, -(2**63) - 1, 10**4000])
 def test_numbers_out_of_range(number: int) -> None:
     with pytest.raises(DecodeError, match="cannot unmarshal number"):
         service.decode(b'{"Port":1%s}' % (b"0" * 4000) if number == 10**4000 else b'{"Port":%d}' % number)
+
+
+def test_what_is_never_negative() -> None:
+    entry = Decoder(DirEntry)
+    assert entry.decode(b'{"Flags":%d}' % (2**64 - 1)).flags == 2**64 - 1
+    for body in (b'{"Flags":-1}', b'{"ModifyIndex":-1}', b'{"Flags":1.5}', b'{"Flags":%d}' % 2**64):
+        with pytest.raises(DecodeError, match="cannot unmarshal number .* of type uint64"):
+            entry.decode(body)
+
+
+def test_managed_proxies_are_accepted_and_gone() -> None:
+    body = Decoder(ServiceSpec, PROXY_RULES).decode(b'{"Connect":{"Native":true,"Proxy":{"Command":["x"]}}}')
+    assert body.connect == Connect(native=True)
 
 
 def test_opaque_values_are_what_can_be_stored_and_written_again() -> None:

@@ -27,6 +27,7 @@ _GO_NAMES: Final = {bool: "bool", int: "number", float: "number", str: "string",
 _WHITESPACE: Final = " \t\r\n"
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _MAX_DIGITS: Final = 20
+_MAX_INT: Final = 2**63 - 1
 _SYNTAX_ERRORS: Final = {
     "Expecting value": "looking for beginning of value",
     "Expecting property name": "looking for beginning of object key string",
@@ -48,16 +49,20 @@ class UnknownField(DecodeError):
 
 class Rules(msgspec.Struct, frozen=True):
     """How one record type is read at one endpoint. `snake_case` names the fields that may also be spelt as in configuration
-    files; `hidden` those that do not exist there."""
+    files; `hidden` those that do not exist there. `without_effect` are names of fields, in lower case, that are accepted and not
+    read."""
 
     snake_case: Collection[str] = ()
     hidden: Collection[str] = ()
+    without_effect: Collection[str] = ()
     ignore_unknown: bool = False
 
 
 _PLAIN: Final = Rules()
+_UNSIGNED: Final = ("flags", "index", "create_index", "modify_index", "lock_index")
+"""Fields that are never negative, whatever record they stand in."""
 PROXY_RULES: Final[Mapping[type, Rules]] = {
-    Connect: Rules(snake_case=("sidecar_service",)),
+    Connect: Rules(snake_case=("sidecar_service",), without_effect=("proxy",)),
     ExposePath: Rules(snake_case=("listener_port", "local_path_port")),
     Proxy: Rules(
         snake_case=("destination_service_name", "destination_service_id", "local_service_address", "local_service_port")
@@ -111,11 +116,11 @@ class Decoder(Generic[T]):
         if kind not in self._plans:
             rules = self._rules.get(kind, _PLAIN)
             fields: dict[str, tuple[str, str, Convert]] = {}
-            self._plans[kind] = _record_of(kind, fields, rules.ignore_unknown)
+            self._plans[kind] = _record_of(kind, fields, rules)
             for field in msgspec.structs.fields(kind):
                 if field.name in rules.hidden:
                     continue
-                convert = self._plan(field.type)
+                convert = _unsigned if field.name in _UNSIGNED and field.type is int else self._plan(field.type)
                 if field.default is None and get_origin(_without_none(field.type)) in (dict, list):
                     convert = _optional(convert, zero_is_absent=True)
                 fields[field.encode_name.lower()] = plan = (field.name, field.encode_name, convert)
@@ -152,7 +157,7 @@ def _without_none(kind: Any) -> Any:
     return parts[0] if len(parts) == 1 else kind
 
 
-def _record_of(kind: type[msgspec.Struct], fields: Mapping[str, tuple[str, str, Convert]], ignore_unknown: bool) -> Convert:
+def _record_of(kind: type[msgspec.Struct], fields: Mapping[str, tuple[str, str, Convert]], rules: Rules) -> Convert:
     def convert(value: Any, name: str) -> Any:
         if value is None:
             return kind()
@@ -163,7 +168,7 @@ def _record_of(kind: type[msgspec.Struct], fields: Mapping[str, tuple[str, str, 
             plan = fields.get(key.lower())
             if plan is not None:
                 found[plan[0]] = plan[2](item, plan[1])
-            elif not ignore_unknown:
+            elif not rules.ignore_unknown and key.lower() not in rules.without_effect:
                 raise UnknownField(key)
         return kind(**found)
 
@@ -217,11 +222,23 @@ def _text(value: Any, name: str) -> str:
 def _integer(value: Any, name: str) -> int:
     if value is None:
         return 0
-    if type(value) is int:
+    if type(value) is int and value <= _MAX_INT:
         return value
-    if type(value) is float:
-        raise DecodeError(f"json: cannot unmarshal number {value} into Go struct field .{name} of type int")
-    raise _wrong_type(value, name, "int")
+    raise _wrong_number(value, name, "int")
+
+
+def _unsigned(value: Any, name: str) -> int:
+    if value is None:
+        return 0
+    if type(value) is int and value >= 0:
+        return value
+    raise _wrong_number(value, name, "uint64")
+
+
+def _wrong_number(value: Any, name: str, wanted: str) -> DecodeError:
+    if type(value) in (int, float):
+        return DecodeError(f"json: cannot unmarshal number {value} into Go struct field .{name} of type {wanted}")
+    return _wrong_type(value, name, wanted)
 
 
 def _number(value: Any, name: str) -> float:
