@@ -126,7 +126,7 @@ def test_what_is_never_negative() -> None:
     entry = Decoder(DirEntry)
     assert entry.decode(b'{"Flags":%d}' % (2**64 - 1)).flags == 2**64 - 1
     for body in (b'{"Flags":-1}', b'{"ModifyIndex":-1}', b'{"Flags":1.5}', b'{"Flags":%d}' % 2**64):
-        with pytest.raises(DecodeError, match="cannot unmarshal number .* of type uint64"):
+        with pytest.raises(DecodeError, match=r"cannot unmarshal number .* of type uint64"):
             entry.decode(body)
 
 
