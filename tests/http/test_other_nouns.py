@@ -284,6 +284,52 @@ async def test_config_documents(world: World, body: Any, document: dict[str, Any
     assert (world.delegate.last.op, world.delegate.last.entry) == ("upsert", document)
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({"Protocol": 5}, {"Protocol": "5"}),
+        ({"Protocol": True}, {"Protocol": "1"}),
+        ({"Protocol": 1e6}, {"Protocol": "1000000"}),
+        ({"Protocol": 2.5}, {"Protocol": "2.5"}),
+        ({"Protocol": ["http"]}, {"Protocol": "http"}),
+        ({"Meta": {"a": 5}}, {"Meta": {"a": "5"}}),
+        ({"Expose": [{"Checks": "t"}]}, {"Expose": {"Checks": True}}),
+        ({"Expose": {"Checks": 0}}, {"Expose": {}}),
+        ({"expose": {"paths": {"path": "/x", "listener_port": "0x10", "local_path_port": 7.9}}},
+         {"Expose": {"Paths": [{"Path": "/x", "ListenerPort": 16, "LocalPathPort": 7, "ParsedFromCheck": False}]}}),
+        ({"Kind": "service-splitter", "Splits": {"Weight": "99.5"}}, {"Splits": [{"Weight": 99.5}]}),
+        ({"Kind": "service-resolver", "Subsets": [{"v1": {}}, {"v2": {"OnlyPassing": "1"}}]},
+         {"Subsets": {"v1": {}, "v2": {"OnlyPassing": True}}}),
+        ({"Kind": "service-resolver", "Failover": {"*": {"Datacenters": "dc2"}}}, {"Failover": {"*": {"Datacenters": ["dc2"]}}}),
+        ({"Kind": "service-resolver", "Subsets": []}, {}),
+    ],
+)  # fmt: skip
+async def test_config_documents_of_inexact_types(world: World, given: dict[str, Any], kept: dict[str, Any]) -> None:
+    response = await world.put("/v1/config", {"Kind": "service-defaults", "Name": "w"} | given)
+    assert response.text == "true"
+    document = world.delegate.last.entry
+    assert {name: document[name] for name in kept} == kept
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"Protocol": ["a", "b"]},
+        {"Protocol": {"a": "b", "c": {}}},
+        {"Expose": []},
+        {"Expose": "x"},
+        {"Expose": {"Checks": "bogus"}},
+        {"Expose": {"Paths": [{"ListenerPort": ""}]}},
+        {"Expose": {"Paths": [{"ListenerPort": "x"}]}},
+        {"Kind": "service-splitter", "Splits": [{"Weight": "x"}]},
+        {"Kind": "service-resolver", "ConnectTimeout": ""},
+    ],
+)
+async def test_what_cannot_pass_for_a_config_document(world: World, given: dict[str, Any]) -> None:
+    response = await world.put("/v1/config", {"Kind": "service-defaults", "Name": "w"} | given)
+    assert (response.status, response.text.startswith("Bad request: Request decoding failed: ")) == (400, True)
+
+
 async def test_config_cas(world: World) -> None:
     await world.put("/v1/config?cas=0", {"Kind": "service-defaults", "Name": "w"})
     assert (world.delegate.last.op, world.delegate.last.cas) == ("upsert-cas", 0)

@@ -15,6 +15,7 @@ from .decoding import DecodeError, Decoder, Rules, parse_json, unknown_fields
 from .encoding import ERROR_TEXT, Reply, go_quote, meta_headers
 from .operation import READ, Operation, describes
 from .params import parse_uint
+from .weak import fitted
 
 _SNAKE_CASE: Final = {part: Rules(snake_case=part.__struct_fields__) for part in PARTS}
 _decoders: Final[dict[str, Decoder[Entry]]] = {kind: Decoder(entry, _SNAKE_CASE) for kind, entry in KINDS.items()}
@@ -52,6 +53,7 @@ def _decode(body: bytes) -> Entry:
         decoder = _decoders.get(kind)
         if decoder is None:
             raise DecodeError(f"invalid config entry kind: {kind}")
+        value = fitted(value, KINDS[kind], _SNAKE_CASE)
         problems = [_problem(path) for path in unknown_fields(value, KINDS[kind], _SNAKE_CASE)]
         if problems:
             raise InvalidRequest(f"{_PREFIX}{several_errors(problems)}")

@@ -121,7 +121,7 @@ class Decoder(Generic[T]):
                 if field.name in rules.hidden:
                     continue
                 convert = _unsigned if field.name in _UNSIGNED and field.type is int else self._plan(field.type)
-                if field.default is None and get_origin(_without_none(field.type)) in (dict, list):
+                if field.default is None and get_origin(without_none(field.type)) in (dict, list):
                     convert = _optional(convert, zero_is_absent=True)
                 fields[field.encode_name.lower()] = plan = (field.name, field.encode_name, convert)
                 if field.name in rules.snake_case:
@@ -131,7 +131,7 @@ class Decoder(Generic[T]):
 
 def unknown_fields(value: Any, kind: Any, rules: Mapping[type, Rules], path: str = "") -> Iterator[str]:
     """Where in `value`, to be read as a `kind`, fields stand that it does not have, such as `Routes[0].Mach`."""
-    kind = _without_none(kind)
+    kind = without_none(kind)
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and type(value) is dict:
         known = {field.encode_name.lower(): field.type for field in msgspec.structs.fields(kind)}
         snake_case = rules.get(kind, _PLAIN).snake_case
@@ -150,7 +150,8 @@ def unknown_fields(value: Any, kind: Any, rules: Mapping[type, Rules], path: str
             yield from unknown_fields(item, get_args(kind)[1], rules, f"{path}[{key}]")
 
 
-def _without_none(kind: Any) -> Any:
+def without_none(kind: Any) -> Any:
+    """The type of a field that may be absent, for when it is not."""
     if get_origin(kind) not in (Union, UnionType):
         return kind
     parts = [part for part in get_args(kind) if part not in (NoneType, msgspec.UnsetType)]

@@ -41,7 +41,7 @@ from . import (
 from .operation import Handler
 
 _NAMESPACED: Final = (
-    "/v1/kv/", "/v1/session/", "/v1/config/", "/v1/discovery-chain/", "/v1/health/", "/v1/internal/ui/",
+    "/v1/kv/", "/v1/session/", "/v1/config", "/v1/discovery-chain/", "/v1/health/", "/v1/internal/ui/",
     "/v1/catalog/register", "/v1/catalog/deregister", "/v1/catalog/service", "/v1/catalog/connect/", "/v1/catalog/node/",
     "/v1/catalog/node-services/", "/v1/catalog/gateway-services/", "/v1/agent/service", "/v1/agent/health/",
     "/v1/agent/check", "/v1/agent/connect/authorize",
