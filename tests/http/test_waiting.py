@@ -81,7 +81,6 @@ async def test_all_are_told_what_one_of_them_asked_and_it_is_encoded_once(world:
     answers = await _all(clients)
     assert {(_index(answer), answer.json()[0]["Value"]) for answer in answers} == {(8, "OA==")}
     assert (len(world.delegate.calls), len(encoded), world.server.waiting) == (2, 1, 0)
-    assert world.delegate.last.min_query_index == INDEX
     assert world.metrics.api_http.of("GET", "v1_kv_").count == 2 * CROWD
 
 
@@ -135,23 +134,13 @@ async def test_without_the_lease_nobody_waits_here(world: World) -> None:
     assert (world.delegate.last.min_query_index, world.server.waiting) == (INDEX, 0)
 
 
-async def test_a_change_that_did_not_move_the_index_is_no_answer(world: World) -> None:
-    """One waits for all on the long way; when its wait is over, the others go on waiting."""
-    clients = await _crowd(world)
-    _change(world, INDEX)
-    assert _index(await clients[0].receive()) == INDEX
-    await _until(lambda: world.server.waiting == CROWD - 1)
-    assert len(world.delegate.calls) == 2
-    _change(world, 8)
-    assert {_index(answer) for answer in await _all(clients[1:])} == {8}
-    assert len(world.delegate.calls) == 3
-
-
-async def test_a_lower_index_is_told_to_all(world: World) -> None:
+@pytest.mark.parametrize("index", [2, INDEX])
+async def test_an_index_that_is_not_higher_is_told_too(world: World, index: int) -> None:
     """After a restore."""
     clients = await _crowd(world)
-    _change(world, 2)
-    assert {_index(answer) for answer in await _all(clients)} == {2}
+    _change(world, index)
+    assert {_index(answer) for answer in await _all(clients)} == {index}
+    assert world.delegate.last.min_query_index == 0
     assert len(world.delegate.calls) == 2
 
 
@@ -265,7 +254,6 @@ async def test_a_consistent_one_is_answered_with_a_quorum_behind_it(world: World
     _change(world, 8)
     assert _index(await client.receive()) == 8
     assert world.delegate.last.require_consistent
-    assert world.delegate.last.min_query_index == INDEX
     client.send(encode("GET", "/v1/kv/a?consistent&index=8&wait=20ms"))
     assert _index(await client.receive()) == 8
     assert (world.delegate.confirmations, len(world.delegate.calls)) == (1, 2)

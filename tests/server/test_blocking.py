@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,17 @@ async def test_at_the_end_of_the_wait_the_same_answer_comes_again(store: StateSt
     read = await queries(store).run(lambda: store.kv_get("b"), 2, 0.2)
     assert read.index == 2
     assert loop.time() - started >= 0.2
+
+
+async def test_a_restore_answers_all_at_once(store: StateStore) -> None:
+    """Their indexes may mean nothing any more: with a higher one they would sleep through the next changes."""
+    snapshot = list(store.capture().chunks())
+    put(store, *"cdefgh")
+    tasks = [
+        await waits(queries(store).run(partial(store.kv_get, key), index, 60)) for key, index in (("a", 8), ("z", 1), ("b", 99))
+    ]
+    store.restore(snapshot)
+    assert [(await asyncio.wait_for(task, 1)).index for task in tasks] == [1, 1, 2]
 
 
 async def test_waits_are_bounded_and_spread() -> None:

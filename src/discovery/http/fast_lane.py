@@ -86,10 +86,7 @@ class Lane(msgspec.Struct):
 
 
 class _Wait(msgspec.Struct):
-    """The blocking query `data`, which has seen `index`."""
-
     data: bytes
-    index: int
     among: Waiters
     timer: asyncio.TimerHandle
 
@@ -336,7 +333,7 @@ class Connection(RequestHandler):
         if not self._open() or not (kept.consistent or lane.leads()):
             return False
         timer = self._loop.call_later(lane.wait_seconds(asked.wait), self._waited_enough)
-        self._wait = _Wait(data, asked.index, kept.wait(self), timer)
+        self._wait = _Wait(data, kept.wait(self), timer)
         self._underway = True
         lane.waiting += 1
         return True
@@ -358,20 +355,18 @@ class Connection(RequestHandler):
         self._go_on()
 
     def ask_for(self, others: Waiters) -> None:
+        """Without waiting: something has changed, and after a restore the index may be lower."""
         self._asks_for = others
-        self.ask_alone()
+        self._ask(at_once(self._end_wait()))
 
     def ask_alone(self) -> None:
-        data = self._end_wait()
+        self._ask(self._end_wait())
+
+    def _ask(self, data: bytes) -> None:
         self._parse(data, read_get(data))
         self._go_on()
 
     def hear(self, kept: Kept, response: bytes) -> None:
-        wait = self._wait
-        assert wait is not None
-        if kept.index == wait.index:
-            wait.among = kept.wait(self)
-            return
         self._end_wait()
         self._send_kept(kept, response)
         self._go_on()

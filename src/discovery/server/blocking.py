@@ -1,7 +1,8 @@
 """Blocking queries: run a question, and if nothing newer is there, wait for the watch over it and run it again.
 
 Source: Consul's documentation of blocking queries: the wait is 5 minutes by default and 10 at most, up to a sixteenth is
-added at random so that watchers do not come back in step, and at the end of the wait the unchanged answer is given.
+added at random so that watchers do not come back in step, and at the end of the wait the unchanged answer is given. Whoever waits
+while the whole state is replaced is answered at once: indexes may be lower afterwards.
 """
 
 import asyncio
@@ -43,9 +44,11 @@ class BlockingQueries:
             return read
         loop = asyncio.get_running_loop()
         deadline = self.deadline(loop.time(), wait)
+        watches = self._store.watches
+        upheavals = watches.upheavals
         self.waiting += 1
         try:
-            while read.index <= min_index and loop.time() < deadline:
+            while read.index <= min_index and loop.time() < deadline and watches.upheavals == upheavals:
                 await self._changed(read, loop, deadline)
                 if confirm is not None:
                     await confirm()

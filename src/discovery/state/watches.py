@@ -188,6 +188,8 @@ class Watches:
         self._prefixes = _Prefixes()
         self._topics = _Register()
         self._armed: set[Watch] = set()
+        self.upheavals = 0
+        """How often everything changed at once."""
 
     def watch(self, topics: Iterable[Topic]) -> Watch:
         return Watch([self._signal(topic) for topic in topics], self._armed)
@@ -209,6 +211,7 @@ class Watches:
                 self._prefixes.fire(prefix)
 
     def fire_all(self) -> None:
+        self.upheavals += 1
         for register in (self._keys, self._prefixes, self._topics):
             for name in register.names():
                 register.fire(name)
