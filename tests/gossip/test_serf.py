@@ -233,7 +233,7 @@ def test_the_failed_are_looked_for() -> None:
 
 
 def state(rig: Rig) -> SerfState:
-    return unpack(rig.core.local_state()[1:], SerfState)
+    return unpack(rig.core.local_state(list(rig.core.swim.members))[1:], SerfState)
 
 
 def test_the_left_and_the_joined_of_an_exchange() -> None:

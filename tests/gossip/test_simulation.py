@@ -4,7 +4,7 @@ import pytest
 
 from discovery.gossip.events import MemberFailed, MemberJoined, MemberLeft, MemberStatus, UserEvent
 from discovery.gossip.profile import LAN, LOCAL, Profile
-from discovery.gossip.suspicion import push_pull_interval, suspicion_timeout
+from discovery.gossip.suspicion import suspicion_timeout
 
 from .measurements import PLAIN_SWIM, crash, pause, slow_members, traffic
 from .world import Peer, World, agree
@@ -22,7 +22,7 @@ def test_a_group_finds_together_and_a_crash_is_seen_by_all(seed: int, size: int)
     world = World(seed)
     peers = world.group(size)
     # What gossip misses, by a small chance, the next exchange brings.
-    assert world.run_until(lambda: agree(peers, peers), push_pull_interval(LAN.push_pull_interval, size) + 5)
+    assert world.run_until(lambda: agree(peers, peers), LAN.push_pull_interval + 5)
     victim, rest = peers[size // 2], [*peers[: size // 2], *peers[size // 2 + 1 :]]
     world.crash(victim)
     # A round of probes with its timeout, the longest suspicion, and some gossip.

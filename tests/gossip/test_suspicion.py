@@ -7,7 +7,6 @@ from discovery.gossip.suspicion import (
     Awareness,
     Suspicion,
     expected_confirmations,
-    push_pull_interval,
     retransmit_limit,
     suspicion_timeout,
 )
@@ -38,11 +37,6 @@ def test_confirmations_shorten_the_suspicion_of_a_group_of_a_hundred() -> None:
 @pytest.mark.parametrize(("nodes", "limit"), [(1, 4), (2, 4), (9, 4), (10, 8), (99, 8), (100, 12)])
 def test_retransmissions(nodes: int, limit: int) -> None:
     assert retransmit_limit(LAN.retransmit_mult, nodes) == limit
-
-
-@pytest.mark.parametrize(("nodes", "interval"), [(1, 30), (32, 30), (33, 60), (64, 60), (65, 90), (128, 90)])
-def test_exchanges_become_rarer_in_large_groups(nodes: int, interval: float) -> None:
-    assert push_pull_interval(30.0, nodes) == interval
 
 
 def test_awareness_stays_within_its_bounds() -> None:

@@ -541,10 +541,10 @@ def test_a_full_queue_forgets_what_was_sent_most() -> None:
 
 def test_every_node_is_probed_once_a_round_and_the_long_dead_are_forgotten() -> None:
     rng = random.Random(3)
-    me = Node(ME, MY_ADDRESS, b"", bytes(6), 1, NodeState.ALIVE, 0.0)
+    me = Node(ME, MY_ADDRESS, b"", bytes(6), 1, NodeState.ALIVE, 0.0, 0.0)
     members = Members(me, rng)
     for number in range(2, 12):
-        members.add(Node(f"n{number}", address_of(f"n{number}"), b"", bytes(6), 1, NodeState.ALIVE, 0.0))
+        members.add(Node(f"n{number}", address_of(f"n{number}"), b"", bytes(6), 1, NodeState.ALIVE, 0.0, 0.0))
     dead = members.get("n5")
     assert dead is not None
     dead.state = NodeState.DEAD
@@ -562,14 +562,42 @@ def test_every_node_is_probed_once_a_round_and_the_long_dead_are_forgotten() -> 
 @pytest.mark.parametrize("size", [1, 4, 8, 60])
 def test_samples_are_different_nodes_that_fit(size: int) -> None:
     rng = random.Random(size)
-    me = Node(ME, MY_ADDRESS, b"", bytes(6), 1, NodeState.ALIVE, 0.0)
+    me = Node(ME, MY_ADDRESS, b"", bytes(6), 1, NodeState.ALIVE, 0.0, 0.0)
     members = Members(me, rng)
     for number in range(2, size + 2):
-        members.add(Node(f"n{number}", address_of(f"n{number}"), b"", bytes(6), 1, NodeState.ALIVE, 0.0))
+        members.add(Node(f"n{number}", address_of(f"n{number}"), b"", bytes(6), 1, NodeState.ALIVE, 0.0, 0.0))
     for _ in range(50):
         sample = members.sample(3, lambda node: node is not me)
         assert len({node.name for node in sample}) == len(sample) == min(3, size)
         assert me not in sample
+
+
+def test_news_are_always_told_and_of_the_rest_a_part_that_is_another_each_time() -> None:
+    rng = random.Random(5)
+    me = Node(ME, MY_ADDRESS, b"", bytes(6), 1, NodeState.ALIVE, 0.0, 0.0)
+    members = Members(me, rng)
+    for number in range(2, 102):
+        news_at = 50.0 if number < 7 else 5.0
+        members.add(Node(f"n{number}", address_of(f"n{number}"), b"", bytes(6), 1, NodeState.ALIVE, 0.0, news_at))
+    told = [{node.name for node in members.worth_telling(40.0, 10)} for _ in range(200)]
+    assert all(len(names) == 10 and {ME, "n2", "n3", "n4", "n5", "n6"} <= names for names in told)
+    assert len(set().union(*told)) == 101
+    assert len(members.worth_telling(0.0, 10)) == 101
+
+
+def test_exchanges_tell_all_on_joining_and_later_no_more_in_a_larger_group() -> None:
+    def told(size: int, *, join: bool, later: float) -> int:
+        rig = Rig(profile=replace(QUIET, push_pull_interval=30.0, probe_interval=1e6))
+        for number in range(2, size + 1):
+            rig.hear(alive(f"n{number}"))
+        rig.now += later
+        answer = rig.exchange(join=join)
+        assert isinstance(answer, PushPull)
+        return len(answer.nodes)
+
+    assert [told(size, join=True, later=1000.0) for size in (10, 30, 100)] == [10, 30, 100]
+    assert [told(size, join=False, later=59.0) for size in (10, 30, 100)] == [10, 30, 100]
+    assert [told(size, join=False, later=61.0) for size in (10, 30, 100)] == [10, 10, 10]
 
 
 def test_addresses() -> None:

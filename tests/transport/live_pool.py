@@ -14,7 +14,7 @@ from .pools import MemberProcess
 HOST = "127.0.25"
 ALL_SEE_ALL_WITHIN = 10.0
 DEATHS_KNOWN_WITHIN = 10.0
-_QUIET_FIRST = 20.0
+_QUIET_FIRST = 65.0
 _MEASURED = 60.0
 
 

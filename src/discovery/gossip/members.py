@@ -42,7 +42,10 @@ def ip_bytes(text: str) -> bytes:
 
 @dataclass(slots=True, eq=False)
 class Node:
-    """What we believe of one node. `suspicion` and its timer are set exactly while the state is suspect."""
+    """What we believe of one node. `suspicion` and its timer are set exactly while the state is suspect.
+
+    `changed_at` is when its state changed last, `news_at` when anything was believed of it last.
+    """
 
     name: str
     address: Address
@@ -51,6 +54,7 @@ class Node:
     incarnation: int
     state: NodeState
     changed_at: float
+    news_at: float
     suspicion: Suspicion | None = None
     timer: Timer | None = None
 
@@ -167,8 +171,16 @@ class Members:
         self._order = kept
         self._turn = 0
 
+    def worth_telling(self, since: float, count: int) -> list[Node]:
+        """Ourselves and those of whom there was news since then; with some of the others that makes `count`, if it is fewer."""
+        told = [node for node in self._order if node is self.me or node.news_at >= since]
+        others = self.sample(count - len(told), lambda node: node is not self.me and node.news_at < since)
+        return told + others
+
     def sample(self, count: int, accept: Callable[[Node], bool]) -> list[Node]:
         """Up to `count` different nodes that `accept` takes; in large groups after a bounded number of draws."""
+        if count <= 0:
+            return []
         total = len(self._order)
         if total < 3 * count:
             shuffled = self._rng.sample(self._order, total)

@@ -287,11 +287,11 @@ class Serf:
 
         User events from before are not told.
         """
-        return self.swim.push_pull(destination, join=True, skip_events=True)
+        return self.swim.join(destination, skip_events=True)
 
     def rejoin(self, destination: Address) -> Exchange:
         """As `join`, for a group we were in before: user events we missed are news."""
-        return self.swim.push_pull(destination, join=True)
+        return self.swim.join(destination)
 
     def joined(self, now: float) -> None:
         """Tell the group that we are here on purpose."""
@@ -530,9 +530,17 @@ class Serf:
 
     # --- Delegate: exchanges ---------------------------------------------------------------------------------------------
 
-    def local_state(self) -> bytes:
-        """Members that are leaving are left out: their times would be taken for those of joins, and hide the leaves."""
-        settled = [known for known in self._known.values() if known.status is not MemberStatus.LEAVING]
+    def local_state(self, nodes: Sequence[Node]) -> bytes:
+        """Of all who left, some of whom SWIM takes for failed, and of these nodes.
+
+        Members that are leaving are left out: their times would be taken for those of joins, and hide the leaves.
+        """
+        told = {node.name for node in nodes}
+        settled = [
+            known
+            for known in self._known.values()
+            if known.status is MemberStatus.LEFT or (known.name in told and known.status is not MemberStatus.LEAVING)
+        ]
         state = SerfState(
             l_time=self._clock.time,
             status_l_times={known.name: known.status_time for known in settled},

@@ -2,9 +2,6 @@
 Detection"), with memberlist's roundings. Times are seconds."""
 
 import math
-from typing import Final
-
-_PUSH_PULL_SCALE_FROM: Final = 32
 
 
 def suspicion_timeout(mult: int, nodes: int, probe_interval: float) -> float:
@@ -16,13 +13,6 @@ def suspicion_timeout(mult: int, nodes: int, probe_interval: float) -> float:
 def retransmit_limit(mult: int, nodes: int) -> int:
     """How often one member passes a message on."""
     return mult * math.ceil(math.log10(nodes + 1))
-
-
-def push_pull_interval(base: float, nodes: int) -> float:
-    """Grows with the cluster, so that the traffic of full exchanges does not."""
-    if nodes <= _PUSH_PULL_SCALE_FROM:
-        return base
-    return base * (math.ceil(math.log2(nodes) - math.log2(_PUSH_PULL_SCALE_FROM)) + 1)
 
 
 class Awareness:

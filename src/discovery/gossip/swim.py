@@ -11,7 +11,8 @@ Four activities run side by side (Das, Gupta, Motivala: "SWIM"; Dadgar et al.: "
  * Suspicion. A suspect that does not refute in time is dead. The more nodes agree, the shorter that time.
  * Gossip. Claims leave in the room that other packets have left, and in packets of their own each `gossip_interval`. Every
    claim that changed something here is passed on a limited number of times.
- * Exchange. Now and then, and on joining, two nodes tell each other all they know over TCP. There "dead" counts only as
+ * Exchange. On joining, two nodes tell each other all they know over TCP. Now and then they tell what they learnt lately and
+   a part of the rest, so that it costs the same in a group of any size (memberlist tells all). There "dead" counts only as
    "suspect", so that one stale node cannot kill the living.
 
 When a tick comes late, this process stood still and heard nobody; silence then proves nothing. All deadlines move by as
@@ -52,7 +53,6 @@ from .suspicion import (
     Awareness,
     Suspicion,
     expected_confirmations,
-    push_pull_interval,
     retransmit_limit,
     suspicion_timeout,
 )
@@ -70,6 +70,10 @@ _HURRY: Final = 10
 _ALARM_INTERVALS: Final = 3
 """How much faster, and for how many intervals, nodes are probed after somebody was suspected."""
 _MAX_PROBES: Final = 8
+_SHARE: Final = 10
+"""Nodes that an exchange tells of at least, if there are so many."""
+_LATELY: Final = 2
+"""Intervals between exchanges for which what happened is news, and told in every one."""
 _MAX_RELAYS: Final = 1024
 _MAX_NAME: Final = 256
 _MAX_META: Final = 512
@@ -87,7 +91,9 @@ class Delegate(Protocol):
     def take_messages(self, room: int, overhead: int, now: float) -> list[bytes]:
         """Messages to spread, no longer together than `room` when each costs `overhead` more."""
 
-    def local_state(self) -> bytes: ...
+    def local_state(self, nodes: Sequence[Node]) -> bytes:
+        """What an exchange that tells of these nodes says of them and of the group as a whole."""
+
     def merge_state(self, state: bytes, now: float, *, skip_events: bool) -> None:
         """Raises `MalformedMessage`."""
 
@@ -105,7 +111,7 @@ class Delegate(Protocol):
 class Exchange:
     """A stream to open: send `request`, pass on what comes back until `finished`. At most `timeout` seconds for all.
 
-    `whole_state`: two nodes tell each other all they know; otherwise it is a ping.
+    `of_state`: two nodes tell each other what they know; otherwise it is a ping.
     """
 
     def __init__(
@@ -119,7 +125,7 @@ class Exchange:
         self.destination = destination
         self.request = request
         self.timeout = timeout
-        self.whole_state = False
+        self.of_state = False
         self.finished = False
         self.error: str | None = None
         self._parser = StreamParser(protection)
@@ -211,7 +217,7 @@ class Swim:
         rng: random.Random,
         now: float,
     ) -> None:
-        self.me = Node(name, address, meta, vsn, 1, NodeState.ALIVE, now)
+        self.me = Node(name, address, meta, vsn, 1, NodeState.ALIVE, now, now)
         self.members = Members(self.me, rng)
         self.awareness = Awareness(profile.awareness_max_multiplier)
         self.counters: Counter[str] = Counter()
@@ -316,16 +322,18 @@ class Swim:
         """A stream that was accepted."""
         return Served(self._protection, partial(self._answer, source), partial(self._complain, "stream", source))
 
-    def push_pull(self, destination: Address, *, join: bool, skip_events: bool = False) -> Exchange:
-        """An exchange with one node, for the caller to run. `skip_events`: past user events are none of our business."""
-        on_reply = partial(self._merge_reply, join, skip_events)
-        exchange = self._exchange(destination, self._local_state(join), on_reply, timeout=self._profile.tcp_timeout)
-        exchange.whole_state = True
-        return exchange
+    def join(self, destination: Address, *, skip_events: bool = False) -> Exchange:
+        """An exchange of all with one node, for the caller to run. `skip_events`: past user events are none of our business."""
+        return self._push_pull(destination, self._all_we_know(), partial(self._merge_reply, True, skip_events))
 
     def reconnect(self, destination: Address) -> None:
         """Try to join a node again that was lost."""
-        self._exchanges.append(self.push_pull(destination, join=True))
+        self._exchanges.append(self.join(destination))
+
+    def _push_pull(self, destination: Address, state: bytes, on_reply: Callable[[StreamMessage, float], None]) -> Exchange:
+        exchange = self._exchange(destination, state, on_reply, timeout=self._profile.tcp_timeout)
+        exchange.of_state = True
+        return exchange
 
     def _exchange(
         self, destination: Address, request: bytes, on_reply: Callable[[StreamMessage, float], None], *, timeout: float
@@ -614,7 +622,7 @@ class Swim:
     def _add(self, claim: Alive, address: Address, now: float) -> None:
         if not claim.node or not claim.incarnation:
             return
-        node = Node(claim.node, address, b"", claim.vsn, 0, NodeState.DEAD, now)
+        node = Node(claim.node, address, b"", claim.vsn, 0, NodeState.DEAD, now, now)
         self.members.add(node)
         self._accept_alive(node, claim, address, now)
 
@@ -623,6 +631,7 @@ class Swim:
         was_gone, changed = node.gone, node.meta != claim.meta
         self._broadcast(node.name, claim, now)
         node.address, node.meta, node.vsn, node.incarnation = address, claim.meta, claim.vsn, claim.incarnation
+        node.news_at = now
         if node.state is not NodeState.ALIVE:
             node.state, node.changed_at = NodeState.ALIVE, now
         if was_gone:
@@ -644,7 +653,7 @@ class Swim:
             self._time_suspicion(node, node.suspicion)
 
     def _suspect(self, node: Node, claim: Suspect, now: float) -> None:
-        node.incarnation, node.state, node.changed_at = claim.incarnation, NodeState.SUSPECT, now
+        node.incarnation, node.state, node.changed_at, node.news_at = claim.incarnation, NodeState.SUSPECT, now, now
         self._broadcast(node.name, claim, now)
         count = len(self.members)
         shortest = suspicion_timeout(self._profile.suspicion_mult, count, self._profile.probe_interval)
@@ -681,7 +690,7 @@ class Swim:
         elif verdict is Verdict.ACCEPT:
             self._end_suspicion(node)
             self._broadcast(node.name, claim, now, sent)
-            node.incarnation, node.changed_at = claim.incarnation, now
+            node.incarnation, node.changed_at, node.news_at = claim.incarnation, now, now
             node.state = NodeState.LEFT if claim.from_ == claim.node else NodeState.DEAD
             self._delegate.node_left(node, now)
 
@@ -698,20 +707,27 @@ class Swim:
     # --- exchanges -------------------------------------------------------------------------------------------------------
 
     def _exchange_with_someone(self, now: float) -> None:
-        self._later(push_pull_interval(self._profile.push_pull_interval, len(self.members)), self._exchange_with_someone, now)
+        self._later(self._profile.push_pull_interval, self._exchange_with_someone, now)
         for node in self.members.sample(1, self._is_other_alive):
-            self._exchanges.append(self.push_pull(node.address, join=False))
+            reply = partial(self._merge_reply, False, False)
+            self._exchanges.append(self._push_pull(node.address, self._what_is_new(now), reply))
 
     def _is_other_alive(self, node: Node) -> bool:
         return node is not self.me and node.state is NodeState.ALIVE
 
-    def _local_state(self, join: bool) -> bytes:
-        nodes = [node.record() for node in self.members]
-        return encode_push_pull(PushPull(join, nodes, self._delegate.local_state()))
+    def _all_we_know(self) -> bytes:
+        return self._state(list(self.members), join=True)
+
+    def _what_is_new(self, now: float) -> bytes:
+        lately = now - _LATELY * self._profile.push_pull_interval
+        return self._state(self.members.worth_telling(lately, _SHARE), join=False)
+
+    def _state(self, nodes: list[Node], *, join: bool) -> bytes:
+        return encode_push_pull(PushPull(join, [node.record() for node in nodes], self._delegate.local_state(nodes)))
 
     def _answer(self, source: Address, message: StreamMessage, now: float) -> bytes:
         if isinstance(message, PushPull):
-            reply = self._local_state(message.join)
+            reply = self._all_we_know() if message.join else self._what_is_new(now)
             try:
                 self._merge(message, now, join=message.join)
             except StreamRefused as refusal:

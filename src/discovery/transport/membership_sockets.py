@@ -222,7 +222,7 @@ async def run_exchange(exchange: Exchange, metrics: Metrics) -> None:
     except OSError as error:
         reason = os.strerror(error.errno).lower() if error.errno else str(error)
         exchange.fail(f"dial tcp {where}: connect: {reason}")
-    if exchange.whole_state:
+    if exchange.of_state:
         metrics.memberlist_push_pull_node.observe(time.monotonic() - started)
 
 
