@@ -221,7 +221,7 @@ async def test_execute(world: World) -> None:
     world.delegate.answers["PreparedQuery.Execute"] = PreparedQueryExecuteResponse(
         service="w", nodes=[instance], datacenter="dc1", known_leader=True, consistency_level="leader"
     )
-    response = await world.get("/v1/query/a%2Fb/execute?limit=2&connect", X_Forwarded_For="10.1.1.1, 10.2.2.2")
+    response = await world.get("/v1/query/a%2Fb/execute?limit=2&connect=true", X_Forwarded_For="10.1.1.1, 10.2.2.2")
     found = response.json()
     assert (found["Nodes"][0]["Service"]["Tags"], found["Nodes"][0]["Checks"][0]["ServiceTags"]) == (None, None)
     assert [found[key] for key in ("Index", "LastContact", "KnownLeader", "ConsistencyLevel")] == [0, 0, True, "leader"]
@@ -229,6 +229,11 @@ async def test_execute(world: World) -> None:
     asked = world.delegate.last
     assert (asked.query_id_or_name, asked.limit, asked.connect, asked.source.ip) == ("a/b", 2, True, "10.1.1.1")
     assert asked.agent.node == "node1"
+    for value, meant in (("", False), ("=", False), ("=0", False), ("=T", True)):
+        await world.get(f"/v1/query/q/execute?connect{value}")
+        assert world.delegate.last.connect is meant
+    bad = await world.get("/v1/query/q/execute?connect=x")
+    assert (bad.status, bad.text) == (500, "Error parsing 'connect' value: strconv.ParseBool: parsing \"x\": invalid syntax")
     bad = await world.get("/v1/query/q/execute?limit=x")
     assert (bad.status, bad.text) == (500, 'Bad limit: strconv.Atoi: parsing "x": invalid syntax')
 
@@ -410,6 +415,10 @@ async def test_an_intention_id_that_is_none(world: World) -> None:
     ("target", "text"),
     [
         ("match?name=a", "required query parameter 'by' not set"),
+        ("match?by=source&by=source&name=a", "required query parameter 'by' not set"),
+        ("match?by=source&name=a/b/c", "name \"a/b/c\" is invalid: input can contain at most one '/'"),
+        ("check?source=a/b/c&destination=a", "source \"a/b/c\" is invalid: input can contain at most one '/'"),
+        ("check?source=a&source=b&destination=a", "required query parameter 'source' not set"),
         ("match?by=colour&name=a", "'by' parameter must be one of 'source' or 'destination'"),
         ("match?by=source", "required query parameter 'name' not set"),
         ("check?source=a", "required query parameter 'destination' not set"),

@@ -72,7 +72,7 @@ def test_a_router_before_a_splitter_before_resolvers() -> None:
     splitter = entry("service-splitter", Splits=[{"Weight": 33.33, "Service": "api"}, {"Weight": 66.67, "ServiceSubset": "v2"}])
     compiled = chain([*http("web", "api", MeshGateway={"Mode": "local"}), SUBSETS, splitter, router])
     assert (compiled.protocol, compiled.start_node) == ("http", "router:web.default")
-    destination = {"Service": "web", "ServiceSubset": "v1", "Namespace": "default"}
+    destination = {"Service": "web", "ServiceSubset": "v1"}
     rest = {"Match": {"HTTP": {"PathPrefix": "/"}}, "Destination": {"Service": "web", "Namespace": "default"}}
     assert shape(compiled) == {
         "router:web.default": {
@@ -162,6 +162,9 @@ def test_overrides() -> None:
     assert resolver.connect_timeout == Duration.from_seconds(9)
     assert compiled.targets["api.default.dc2"].mesh_gateway.mode == "remote"
     assert len(compiled.customization_hash) == 8
+    assert chain(http("web"), ChainOverrides(override_protocol="grpc")).customization_hash == "ef15b5b5"
+    seven = ChainOverrides(override_connect_timeout=Duration.from_seconds(7))
+    assert chain(http("web"), seven).customization_hash == "8b1bc506"
     same = ChainOverrides(override_protocol="HTTP")
     assert chain(http("web"), same).customization_hash == ""
 

@@ -83,7 +83,7 @@ READS: dict[str, Callable[[StateStore], Read[Any]]] = {
     "missing entry": lambda s: s.config_entry_get("service-defaults", "nope"),
     "intentions": lambda s: s.intention_list(),
     "intention": lambda s: s.intention_get(uuid(61)),
-    "match": lambda s: s.intention_match("source", ["a"]),
+    "match": lambda s: s.intention_match("source", [("default", "a")]),
     "autopilot": lambda s: s.autopilot_config(),
 }
 

@@ -103,6 +103,14 @@ def test_the_most_precise_decides(story: Story) -> None:
     assert allowed(story, "a", "b") is True
 
 
+def test_the_case_of_a_name_matters_to_sources_that_are_checked_alone(story: Story) -> None:
+    story.do(intention(1, "Cap", "Dest", action="deny"))
+    (found,) = story.store.intention_match("destination", [service("dest")]).value
+    assert pairs(found) == ["Cap>Dest"]
+    assert allowed(story, "Cap", "dest") is False
+    assert allowed(story, "cap", "Dest") is None
+
+
 def test_another_namespace_is_another_service(story: Story) -> None:
     story.do(intention(1, "a", "b", action="deny", source_ns="other"))
     story.do(intention(2, "*", "b", action="allow"))
@@ -132,6 +140,20 @@ def test_another_namespace_is_another_service(story: Story) -> None:
         (
             intention(2, "a", "b", action="deny"),
             f"duplicate intention found: ALLOW default/a => default/b (ID: {uuid(1)}, Precedence: 9)",
+        ),
+        (
+            intention(2, "A", "B", action="deny"),
+            f"duplicate intention found: ALLOW default/a => default/b (ID: {uuid(1)}, Precedence: 9)",
+        ),
+        (intention(2, "a", "c", description="\u00fc" * 257), "1 error occurred:\n\t* Description exceeds maximum length 512\n\n"),
+        (
+            intention(2, "a", "c", meta={"k" * 129: "v" * 513}),
+            f'2 errors occurred:\n\t* Meta key "{"k" * 129}" exceeds maximum length 128\n'
+            f'\t* Meta value for key "{"k" * 129}" exceeds maximum length 512\n\n',
+        ),
+        (
+            intention(2, "a", "c", meta={str(number): "" for number in range(65)}),
+            "1 error occurred:\n\t* Meta exceeds maximum element count 64\n\n",
         ),
         (intention(9, "a", "b", op="update"), f"Cannot modify non-existent intention: '{uuid(9)}'"),
         (intention(9, "a", "b", op="delete"), f"Cannot delete non-existent intention: '{uuid(9)}'"),

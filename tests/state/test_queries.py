@@ -70,7 +70,10 @@ def test_list_is_sorted_by_id(story: Story) -> None:
         (query(2, "x", op="zap"), "Unknown prepared query operation: zap"),
         (query(2, "x", template=m.QueryTemplate(type="zap")), "failed compiling template: Bad Template.Type 'zap'"),
         (c.PreparedQueryChange(r.PreparedQueryRequest(op="create")), "missing query ID"),
-        (template(2, "x", service="${nope}"), "failed compiling template: Bad format '${nope}': unknown variable 'nope'"),
+        (
+            template(2, "x", service="${nope}"),
+            "failed compiling template: Bad evaluation for '${nope}' in Service.Service: 1:3: unknown variable accessed: nope",
+        ),
     ],
 )
 def test_refusals(story: Story, command: c.Command, text: str) -> None:

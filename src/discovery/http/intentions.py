@@ -22,7 +22,7 @@ from discovery.model.requests import (
 
 from .call import Call
 from .decoding import DecodeError, Decoder
-from .encoding import Reply
+from .encoding import Reply, go_quote
 from .errors import bad_request
 from .filter import apply_filter
 from .operation import COMMON, READ, describes
@@ -97,9 +97,11 @@ async def _apply(call: Call, operation: str, intention: Intention) -> str:
     return str(await call.ask("Intention.Apply", request))
 
 
-def _entry(text: str) -> IntentionMatchEntry:
-    """A service as parameters name it: `name`, or `namespace/name`."""
+def _entry(parameter: str, text: str) -> IntentionMatchEntry:
+    """A service as a parameter names it: `name`, or `namespace/name`."""
     namespace, separator, name = text.partition("/")
+    if "/" in name:
+        raise RequestFailed(f"{parameter} {go_quote(text)} is invalid: input can contain at most one '/'")
     return IntentionMatchEntry(namespace, name) if separator else IntentionMatchEntry(_NAMESPACE, text)
 
 
@@ -108,16 +110,17 @@ async def match(call: Call) -> Reply:
     by = _required(call, "by")
     if by not in ("source", "destination"):
         raise RequestFailed("'by' parameter must be one of 'source' or 'destination'")
-    _required(call, "name")
     names = call.params.all("name")
-    question = IntentionQueryMatch(type=by, entries=[_entry(name) for name in names])
+    if not names:
+        raise _not_set("name")
+    question = IntentionQueryMatch(type=by, entries=[_entry("name", name) for name in names])
     reply: IndexedIntentionMatches = await call.ask("Intention.Match", IntentionQueryRequest(match=question, **call.read()))
     return call.json({name: matches or None for name, matches in zip(names, reply.matches, strict=True)})
 
 
 @describes("Tells whether a service may connect to another.", params=(*READ, "source", "destination"), reply=dict[str, bool])
 async def check(call: Call) -> Reply:
-    source, destination = _entry(_required(call, "source")), _entry(_required(call, "destination"))
+    source, destination = _side(call, "source"), _side(call, "destination")
     question = IntentionQueryCheck(
         source_ns=source.namespace,
         source_name=source.name,
@@ -129,10 +132,20 @@ async def check(call: Call) -> Reply:
     return call.json({"Allowed": reply.allowed})
 
 
+def _side(call: Call, name: str) -> IntentionMatchEntry:
+    return _entry(name, _required(call, name))
+
+
 def _required(call: Call, name: str) -> str:
-    if name not in call.params:
-        raise RequestFailed(f"required query parameter '{name}' not set")
-    return call.params.get(name)
+    """The value of a parameter that must be given just once."""
+    values = call.params.all(name)
+    if len(values) != 1:
+        raise _not_set(name)
+    return values[0]
+
+
+def _not_set(name: str) -> RequestFailed:
+    return RequestFailed(f"required query parameter '{name}' not set")
 
 
 @describes("Reads the intention between two services.", params=(*COMMON, "source", "destination"), reply=Intention)
@@ -148,7 +161,7 @@ async def exact_get(call: Call) -> Reply:
 )
 async def exact_put(call: Call) -> Reply:
     body = await call.decode(_body, "Bad request: Request decode failed: ")
-    source, destination = _entry(_required(call, "source")), _entry(_required(call, "destination"))
+    source, destination = _side(call, "source"), _side(call, "destination")
     found = await _exact(call)
     intention = msgspec.structs.replace(
         body,
@@ -172,7 +185,7 @@ async def exact_delete(call: Call) -> Reply:
 
 async def _exact(call: Call) -> Intention | None:
     """The intention between just the source and the destination that the parameters name."""
-    source, destination = _entry(_required(call, "source")), _entry(_required(call, "destination"))
+    source, destination = _side(call, "source"), _side(call, "destination")
     reply: IndexedIntentions = await call.ask("Intention.List", DCSpecificRequest(**call.scope()))
     for intention in reply.intentions:
         sides = (intention.source_ns, intention.source_name), (intention.destination_ns, intention.destination_name)

@@ -23,6 +23,7 @@ from .decoding import DecodeError, Decoder
 from .encoding import JSON, Reply, meta_headers
 from .nulls import BareInstance, bare_instance
 from .operation import COMMON, CONSISTENCY, READ, describes
+from .params import parse_bool
 
 
 class Executed(Record, frozen=True, kw_only=True):
@@ -109,11 +110,19 @@ def _question(call: Call, name: str) -> PreparedQueryExecuteRequest:
     return PreparedQueryExecuteRequest(
         query_id_or_name=name,
         limit=_limit(call),
-        connect="connect" in call.params,
+        connect=_connect(call),
         source=QuerySource(datacenter=agent.datacenter, node=call.near, ip=call.client_address),
         agent=QuerySource(datacenter=agent.datacenter, node=agent.node_name),
         **call.read(),
     )
+
+
+def _connect(call: Call) -> bool:
+    text = call.params.get("connect")
+    try:
+        return bool(text) and parse_bool(text)
+    except ValueError as error:
+        raise InvalidRequest(f"Error parsing 'connect' value: {error}", status=500) from None
 
 
 def _limit(call: Call) -> int:

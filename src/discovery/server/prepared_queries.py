@@ -63,7 +63,9 @@ class PreparedQueries:
     # --- here --------------------------------------------------------------------------------------------------------
 
     def _instances(self, wanted: QueryService, *, connect: bool) -> list[CheckServiceNode]:
-        """By health, tags and metadata, shuffled."""
+        """By health, tags and metadata, shuffled. None if a template came to no name."""
+        if not wanted.service:
+            return []
         nodes = self._store.check_service_nodes(
             wanted.service, tags=[], connect=wanted.connect or connect, ingress=False, meta=wanted.node_meta
         ).value

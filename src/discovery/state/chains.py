@@ -5,12 +5,12 @@ to fail over to. Documents that contradict each other are refused. Source: Consu
 service-splitter, service-resolver and the discovery chain API; order of checks and texts as of 1.8.7.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from discovery.model.config_entries import ResolverSubset, RouteDestination, RouteHTTP, RouteMatch, ServiceRoute
 from discovery.model.discovery_chain import (
@@ -26,6 +26,8 @@ from discovery.model.discovery_chain import (
 from discovery.model.duration import Duration
 from discovery.model.errors import RequestFailed
 from discovery.model.records import MeshGateway
+
+from .customization import customization_hash
 
 Entry = Mapping[str, Any]
 """A document with Go's field names."""
@@ -116,7 +118,8 @@ class _Compiler:
         self._trust_domain = trust_domain
         self._protocol = ""
         self._needs_http = False
-        self._customized = False
+        self._applied = ChainOverrides()
+        """Those of `overrides` that made a difference."""
         self._routes: list[ChainRoute] = []
         self._splits: dict[str, list[ChainSplit]] = {}
         self._resolvers: dict[str, ChainResolver] = {}
@@ -136,7 +139,7 @@ class _Compiler:
             service_name=self._service,
             namespace=_NAMESPACE,
             datacenter=self._datacenter,
-            customization_hash=self._customization_hash(),
+            customization_hash=customization_hash(self._applied) if self._applied != ChainOverrides() else "",
             protocol=self._protocol,
             start_node=start,
             nodes=nodes,
@@ -156,7 +159,7 @@ class _Compiler:
         self._note_protocol(self._service)
         for route in router.get("Routes") or ():
             definition = msgspec.convert(route, ServiceRoute, dec_hook=_read_duration)
-            self._routes.append(ChainRoute(definition=_with_namespace(definition), next_node=self._destination(definition)))
+            self._routes.append(ChainRoute(definition=definition, next_node=self._destination(definition)))
         self._routes.append(ChainRoute(definition=_rest(self._service), next_node=self._splitter_or_resolver(self._service)))
         return f"router:{self._service}.{_NAMESPACE}"
 
@@ -267,7 +270,7 @@ class _Compiler:
             mode = mode or str(((self._find(kind, name) or {}).get("MeshGateway") or {}).get("Mode") or "")
         wanted = self._overrides.override_mesh_gateway.mode
         if wanted and wanted != mode:
-            self._customized = True
+            self._applied = replace(self._applied, override_mesh_gateway=MeshGateway(wanted))
             mode = wanted
         return MeshGateway(mode=mode)
 
@@ -276,7 +279,7 @@ class _Compiler:
         timeout = given if given > 0 else _CONNECT_TIMEOUT
         wanted = self._overrides.override_connect_timeout
         if wanted is not None and wanted > 0 and wanted != timeout:
-            self._customized = True
+            self._applied = replace(self._applied, override_connect_timeout=wanted)
             return wanted
         return timeout
 
@@ -295,7 +298,7 @@ class _Compiler:
     def _check_protocol(self) -> None:
         wanted = self._overrides.override_protocol.lower()
         if wanted and wanted != self._protocol:
-            self._customized = True
+            self._applied = replace(self._applied, override_protocol=wanted)
             self._protocol = wanted
         if self._needs_http and self._protocol not in _HTTP_PROTOCOLS:
             raise RequestFailed(
@@ -329,7 +332,7 @@ class _Compiler:
             elif share == 100:
                 yield split
             else:
-                yield msgspec.structs.replace(split, weight=_rounded(share * split.weight / 100))
+                yield replace(split, weight=_rounded(share * split.weight / 100))
 
     def _reachable(self, start: str) -> dict[str, ChainNode]:
         found: dict[str, ChainNode] = {}
@@ -355,13 +358,6 @@ class _Compiler:
         used |= {target for resolver in resolvers if resolver.failover is not None for target in resolver.failover.targets}
         return {target: self._targets[target] for target in sorted(used)}
 
-    def _customization_hash(self) -> str:
-        """Tells chains apart that differ by their caller's wishes."""
-        if not self._customized:
-            return ""
-        wishes = msgspec.json.encode(self._overrides, enc_hook=str)
-        return hashlib.blake2b(wishes, digest_size=4).hexdigest()
-
 
 def _refuse_for_external(service: str, entry: Entry) -> None:
     for setting, what in (("Redirect", "redirects"), ("Subsets", "subsets"), ("Failover", "failover")):
@@ -379,14 +375,6 @@ def _redirected(target: _Target, resolver: Entry) -> _Target:
             return following
     subset = resolver.get("DefaultSubset") or ""
     return _Target(target.service, subset, target.datacenter) if subset and not target.subset else target
-
-
-def _with_namespace(route: ServiceRoute) -> ServiceRoute:
-    destination = route.destination
-    if destination is None:
-        return route
-    namespace = destination.namespace or _NAMESPACE
-    return msgspec.structs.replace(route, destination=msgspec.structs.replace(destination, namespace=namespace))
 
 
 def _rest(service: str) -> ServiceRoute:

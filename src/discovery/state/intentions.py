@@ -16,7 +16,7 @@ from discovery.model.records import Intention
 from discovery.model.requests import IntentionRequest
 from discovery.model.service_rules import several_errors
 
-from .lookup import require_uuid
+from .lookup import fold, require_uuid
 from .refusals import explained
 from .tables import Changes, Group, Table, Topics
 
@@ -31,13 +31,23 @@ Service = tuple[str, str]
 
 Pair = tuple[Service, Service]
 
+_MAX_DESCRIPTION: Final = 512
+"""Bytes, as the other lengths."""
+_META_PAIRS: Final = 64
+_META_KEY_LENGTH: Final = 128
+_META_VALUE_LENGTH: Final = 512
+
 
 def intention_topic(intention_id: str) -> Topic:
     return ("intention", intention_id)
 
 
 def _pair(intention: Intention) -> Pair:
-    return _source(intention), _destination(intention)
+    return _folded(_source(intention)), _folded(_destination(intention))
+
+
+def _folded(service: Service) -> Service:
+    return fold(service[0]), fold(service[1])
 
 
 class Intentions:
@@ -109,9 +119,9 @@ class Intentions:
         return self._topics.read(matches, INTENTIONS)
 
     def allows(self, source: Service, destination: Service) -> bool | None:
-        """What the most precise matching one says; None: none matches."""
+        """What the most precise matching one says; None: none matches. A source in another case is another, as in Consul."""
         for intention in self._ordered(self.table.rows.values()):
-            if _applies(intention, "source", source) and _applies(intention, "destination", destination):
+            if _covers(_source(intention), source) and _applies(intention, "destination", destination):
                 return intention.action == "allow"
         return None
 
@@ -137,8 +147,12 @@ def _destination(intention: Intention) -> Service:
 
 
 def _applies(intention: Intention, by: str, service: Service) -> bool:
-    namespace, name = _source(intention) if by == "source" else _destination(intention)
-    return namespace in (service[0], WILDCARD) and name in (service[1], WILDCARD)
+    side = _source(intention) if by == "source" else _destination(intention)
+    return _covers(_folded(side), _folded(service))
+
+
+def _covers(side: Service, service: Service) -> bool:
+    return side[0] in (service[0], WILDCARD) and side[1] in (service[1], WILDCARD)
 
 
 def _completed(intention: Intention) -> Intention:
@@ -181,10 +195,28 @@ def _problems(intention: Intention) -> Iterator[str]:
                 yield f"{side}{part}: wildcard character '*' cannot be used with partial values"
         if namespace == WILDCARD and name != WILDCARD:
             yield f"{side}Name: exact value cannot follow wildcard namespace"
+    yield from _problems_of_text(intention)
     if intention.action not in ("allow", "deny"):
         yield "Action must be set to 'allow' or 'deny'"
     if intention.source_type != _SOURCE_TYPE:
         yield "SourceType must be set to 'consul'"
+
+
+def _problems_of_text(intention: Intention) -> Iterator[str]:
+    meta = intention.meta or {}
+    if _bytes(intention.description) > _MAX_DESCRIPTION:
+        yield f"Description exceeds maximum length {_MAX_DESCRIPTION}"
+    if len(meta) > _META_PAIRS:
+        yield f"Meta exceeds maximum element count {_META_PAIRS}"
+    for key, value in meta.items():
+        if _bytes(key) > _META_KEY_LENGTH:
+            yield f'Meta key "{key}" exceeds maximum length {_META_KEY_LENGTH}'
+        if _bytes(value) > _META_VALUE_LENGTH:
+            yield f'Meta value for key "{key}" exceeds maximum length {_META_VALUE_LENGTH}'
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode())
 
 
 def _described(intention: Intention) -> str:

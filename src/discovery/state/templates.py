@@ -35,21 +35,24 @@ def check_template(query: PreparedQuery) -> None:
         compile_pattern(template.regexp)
     except InvalidPattern as error:
         raise RequestFailed(f"Bad Regexp: {error}") from None
-    for text in _texts(msgspec.to_builtins(query.service)):
-        for variable in _VARIABLE.findall(text):
-            if variable and variable.strip() not in _NAMES and not _MATCH.fullmatch(variable.strip()):
-                raise RequestFailed(f"Bad format '{text}': unknown variable '{variable}'")
+    for place, text in _texts("Service", msgspec.to_builtins(query.service)):
+        for found in _VARIABLE.finditer(text):
+            variable = (found[1] or "").strip()
+            if variable and variable not in _NAMES and not _MATCH.fullmatch(variable):
+                where = f"1:{found.start(1) + 1}"
+                raise RequestFailed(f"Bad evaluation for '{text}' in {place}: {where}: unknown variable accessed: {variable}")
 
 
-def _texts(value: Any) -> Iterator[str]:
+def _texts(place: str, value: Any) -> Iterator[tuple[str, str]]:
+    """All texts in a document, and where they stand."""
     if isinstance(value, str):
-        yield value
+        yield place, value
     elif isinstance(value, dict):
-        for item in value.values():
-            yield from _texts(item)
+        for key, item in value.items():
+            yield from _texts(f"{place}.{key}", item)
     elif isinstance(value, list):
-        for item in value:
-            yield from _texts(item)
+        for number, item in enumerate(value):
+            yield from _texts(f"{place}[{number}]", item)
 
 
 def render(query: PreparedQuery, name: str, segment: str) -> PreparedQuery:
@@ -74,8 +77,8 @@ def render(query: PreparedQuery, name: str, segment: str) -> PreparedQuery:
         return _VARIABLE.sub(lambda match: "${" if match[1] is None else value(match[1].strip()), text)
 
     service = _filled(query.service, fill)
-    if query.template.remove_empty_tags and service.tags is not None:
-        service = replace(service, tags=[tag for tag in service.tags if tag])
+    if query.template.remove_empty_tags:
+        service = replace(service, tags=[tag for tag in service.tags or () if tag])
     return replace(query, service=service)
 
 
