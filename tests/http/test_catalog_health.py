@@ -3,6 +3,8 @@ from typing import Any
 
 import pytest
 
+from discovery.http.cache import ReadCache
+from discovery.model.errors import RequestFailed
 from discovery.model.records import CheckServiceNode, Coordinate, HealthCheck, Node, NodeCoordinate, NodeService, ServiceNode
 from discovery.model.requests import (
     DeregisterRequest,
@@ -16,9 +18,10 @@ from discovery.model.requests import (
     IndexedServiceNodes,
     IndexedServices,
     NodeServices,
+    ServiceSpecificRequest,
 )
 from tests.http.conftest import World
-from tests.http.fakes import META
+from tests.http.fakes import META, FakeDelegate
 
 
 def _instance(node: str, *statuses: str) -> CheckServiceNode:
@@ -289,8 +292,58 @@ async def test_a_cached_wait_runs_out(world: World) -> None:
         return IndexedCheckServiceNodes(nodes=INSTANCES, **META)
 
     world.delegate.answers["Health.ServiceNodes"] = answer
+    await world.get("/v1/health/service/w?cached")
     response = await world.get("/v1/health/service/w?cached&index=7&wait=10ms")
-    assert response.headers["X-Consul-Index"] == "7"
+    assert (response.headers["X-Consul-Index"], response.headers["X-Cache"], "Age" in response.headers) == ("7", "MISS", False)
+    assert (await world.get("/v1/health/service/w?cached&index=6")).headers["X-Cache"] == "HIT"
+
+
+async def test_a_lower_index_ends_a_cached_wait(world: World) -> None:
+    """After a restore."""
+    restored = asyncio.Event()
+
+    async def answer(request: Any) -> IndexedCheckServiceNodes:
+        if request.min_query_index == 7:
+            await restored.wait()
+        elif request.min_query_index:
+            await asyncio.Event().wait()
+        return IndexedCheckServiceNodes(nodes=INSTANCES, **META | {"index": 2 if restored.is_set() else 7})
+
+    world.delegate.answers["Health.ServiceNodes"] = answer
+    await world.get("/v1/health/service/w?cached")
+    other = await world.connect()
+    waiting = asyncio.create_task(other.request("GET", "/v1/health/service/w?cached&index=7"))
+    await world.get("/v1/status/leader")
+    restored.set()
+    assert (await asyncio.wait_for(waiting, 5)).headers["X-Consul-Index"] == "2"
+
+
+async def test_the_age_of_what_is_followed_counts_from_the_loss_of_contact() -> None:
+    lose, now = asyncio.Event(), 0.0
+
+    async def answer(request: Any) -> IndexedCheckServiceNodes:
+        if request.min_query_index:
+            await lose.wait()
+            raise RequestFailed("gone")
+        return IndexedCheckServiceNodes(nodes=INSTANCES, **META)
+
+    delegate = FakeDelegate()
+    delegate.answers["Health.ServiceNodes"] = answer
+    cache = ReadCache(delegate, lambda: now)
+
+    async def age() -> int | None:
+        return (await cache.refreshed("Health.ServiceNodes", ServiceSpecificRequest(service_name="w"))).age
+
+    ages = [await age()]
+    now = 300.0
+    ages.append(await age())
+    lose.set()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    now = 340.0
+    ages.append(await age())
+    cache.close()
+    assert ages == [None, 0, 40]
 
 
 async def test_cache_control_of_simple_reads(world: World) -> None:
@@ -304,8 +357,9 @@ async def test_cache_control_of_simple_reads(world: World) -> None:
     ]
     assert states == ["MISS", "HIT", "MISS", "MISS", "HIT"]
     world.delegate.answers["Catalog.ListDatacenters"] = ConnectionError
-    response = await world.get(target, Cache_Control="max-age=x")
-    assert (response.status, response.text) == (400, "Invalid Cache-Control header.")
+    for other in (target, "/v1/catalog/services", "/v1/kv/a?raw"):
+        response = await world.get(other, Cache_Control="max-age=x")
+        assert (response.status, response.text) == (400, "Invalid Cache-Control header.")
 
 
 async def test_caching_can_be_switched_off(world: World) -> None:

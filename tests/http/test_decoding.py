@@ -152,6 +152,8 @@ def test_bad_base64() -> None:
 def test_text_that_utf8_cannot_spell() -> None:
     assert service.decode(b'{"Name":"a\\ud800b"}').name == "a�b"
     assert service.decode(b'{"Name":"a\xffb"}').name == "a�b"
+    with pytest.raises(DecodeError, match='json: unknown field "a�b"'):
+        service.decode(b'{"a\\ud800b":null}')
 
 
 def test_rules() -> None:

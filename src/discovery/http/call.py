@@ -86,7 +86,7 @@ class Call:
 
     def read(self) -> dict[str, Any]:
         """The fields of `QueryOptions`."""
-        if not self.params and not self.api.options.discovery_max_stale:
+        if not (self.params or self.api.options.discovery_max_stale or "Cache-Control" in self.request.headers):
             return self.scope()
         return self.consistency() | blocking_options(self.params) | self.scope()
 
@@ -94,7 +94,7 @@ class Call:
         """The fields of `QueryOptions` that say how fresh an answer must be and where it may come from."""
         options = self.api.options
         max_stale = options.discovery_max_stale if self.path.startswith(("/v1/catalog", "/v1/health")) else 0
-        control = self.request.headers.get("Cache-Control", "") if "cached" in self.params else ""
+        control = self.request.headers.get("Cache-Control", "")
         return consistency_options(self.params, control, use_cache=options.use_cache, max_stale=max_stale)
 
     def refuse_namespace(self) -> None:

@@ -6,7 +6,6 @@ nanoseconds, bytes are base64, what follows the JSON value is ignored. A plan is
 
 import json
 import math
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from types import NoneType, UnionType
 from typing import Any, Final, Generic, TypeVar, Union, get_args, get_origin
@@ -17,7 +16,7 @@ from discovery.model import base64_text
 from discovery.model.duration import Duration, InvalidDuration
 from discovery.model.records import Connect, ExposePath, Proxy, Upstream
 
-from .encoding import go_quote
+from .encoding import clean_text, go_quote
 
 T = TypeVar("T")
 Convert = Callable[[Any, str], Any]
@@ -25,7 +24,6 @@ Convert = Callable[[Any, str], Any]
 
 _GO_NAMES: Final = {bool: "bool", int: "number", float: "number", str: "string", list: "array", dict: "object"}
 _WHITESPACE: Final = " \t\r\n"
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _MAX_DIGITS: Final = 20
 _MAX_INT: Final = 2**63 - 1
 _SYNTAX_ERRORS: Final = {
@@ -307,11 +305,6 @@ _SIMPLE: Final[dict[Any, Convert]] = {
 def _wrong_type(value: Any, name: str, wanted: str) -> DecodeError:
     place = f"Go struct field .{name}" if name else "Go value"
     return DecodeError(f"json: cannot unmarshal {_GO_NAMES[type(value)]} into {place} of type {wanted}")
-
-
-def clean_text(text: str) -> str:
-    """Each lone surrogate, which JSON can spell and UTF-8 cannot, becomes a replacement character."""
-    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
 def _no_constant(text: str) -> Any:

@@ -6,6 +6,7 @@ order of their fields), four spaces of indent and a final newline with `?pretty`
 
 import asyncio
 import functools
+import re
 import time
 import zlib
 from collections.abc import Mapping
@@ -32,6 +33,7 @@ _PIECE: Final = 2048
 _LONG_BODY: Final = 256 * 1024
 """Bytes from which a body is compressed beside the event loop."""
 _MILLISECOND: Final = 10**6
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 class Reply(msgspec.Struct, gc=False):
@@ -81,9 +83,14 @@ async def list_to_json(items: Any, *, pretty: bool = False) -> bytes:
     return b"[" + b",".join(pieces) + b"]"
 
 
+def clean_text(text: str) -> str:
+    """Each lone surrogate, which JSON can spell and UTF-8 cannot, becomes a replacement character."""
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
+
+
 def go_quote(text: str) -> str:
     """`text` in double quotes with escapes, as Go's `%q` writes it."""
-    return msgspec.json.encode(text).decode()
+    return msgspec.json.encode(clean_text(text)).decode()
 
 
 def header(name: str, value: str) -> bytes:

@@ -112,7 +112,7 @@ def consistency_options(params: Params, cache_control: str, *, use_cache: bool, 
             raise InvalidRequest("Cannot specify ?stale with ?consistent, conflicting semantics.")
         if "use_cache" in fields:
             raise InvalidRequest("Cannot specify ?cached with ?consistent, conflicting semantics.")
-    if cache_control and "use_cache" in fields:
+    if cache_control:
         fields |= _cache_control(cache_control)
     return fields
 
