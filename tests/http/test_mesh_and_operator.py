@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from discovery.http.options import HttpOptions
 from discovery.model.config_entries import ResolverSubset
 from discovery.model.discovery_chain import Chain, ChainNode, ChainResolver, ChainTarget
 from discovery.model.duration import Duration
@@ -16,7 +17,6 @@ from discovery.model.requests import (
     IndexedConfigEntries,
     IndexedIntentions,
     IndexedNodes,
-    IndexedServices,
     KeyringResponse,
     KeyringResponses,
     TransferLeaderResponse,
@@ -146,10 +146,9 @@ def gateways(world: World) -> None:
         found = entries.get((query.kind, query.name))
         return IndexedConfigEntries(entries=[found] if found else [], **META)
 
-    instances = [instance("web", tags=["a"]), instance("api", "critical")]
+    instances = [instance("consul"), instance("web", tags=["a"]), instance("api", "critical")]
     world.delegate.answers |= {
         "ConfigEntry.Get": entry,
-        "Catalog.ListServices": IndexedServices(services={"consul": [], "web": [], "api": []}, **META),
         "Internal.ServiceDump": IndexedCheckServiceNodes(nodes=instances, **META),
     }
 
@@ -187,7 +186,9 @@ async def test_an_unknown_gateway(world: World) -> None:
 
 
 @pytest.mark.usefixtures("gateways")
-async def test_summaries_of_services_behind_a_gateway(world: World) -> None:
+@pytest.mark.parametrize("domain", ["consul", "consul."])
+async def test_summaries_of_services_behind_a_gateway(world: World, domain: str) -> None:
+    world.server.reconfigure(HttpOptions(dns_domain=domain))
     found = (await world.get("/v1/internal/ui/gateway-services-nodes/ig")).json()
     assert [(each["Name"], each["Nodes"], each["GatewayConfig"]) for each in found] == [
         ("api", ["n1"], {"Addresses": ["api.ingress.dc1.consul.:8080"]}),

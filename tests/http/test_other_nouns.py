@@ -164,6 +164,8 @@ async def test_remove_peer_refused(world: World, query: str, text: str) -> None:
 async def test_remove_peer(world: World) -> None:
     assert (await world.request("DELETE", "/v1/operator/raft/peer?id=x")).body == b""
     assert world.delegate.last.id == "x"
+    assert (await world.request("DELETE", "/v1/operator/raft/peer?id=")).status == 200
+    assert world.delegate.last.id == ""
 
 
 async def test_autopilot(world: World) -> None:

@@ -263,3 +263,12 @@ def test_malformed_documents_stop_no_server(documents: list[tuple[str, str, dict
             assert isinstance(result, RequestFailed)
             assert story.store.config_entry_list("") == before
         story.store.check_service_nodes("a", ingress=True)
+
+
+def test_services_may_change_behind_an_ingress_gateway_but_no_gateway_may_begin_wrong() -> None:
+    story = Story()
+    gateway = {"Listeners": [{"Port": 1, "Protocol": "tcp", "Services": [{"Name": "web"}]}]}
+    assert story.do(config_entry("ingress-gateway", "gw", **gateway)) is True
+    assert story.do(config_entry("service-defaults", "web", Protocol="http")) is True
+    text = 'service "web" has protocol "http", which does not match defined listener protocol "tcp"'
+    assert story.refused(config_entry("ingress-gateway", "other", **gateway)) == text

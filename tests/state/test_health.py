@@ -121,6 +121,38 @@ def test_ingress_finds_the_gateways_that_expose_a_service(story: Story) -> None:
     assert watch.fired
 
 
+def test_a_terminating_gateway_stands_for_what_it_leads_to(story: Story) -> None:
+    story.register("n2", "10.0.0.2", skip_node_update=True, service=service("gw", kind="terminating-gateway"))
+    story.register("n2", "10.0.0.2", skip_node_update=True, service=service("gw", id="plain"))
+
+    def behind(name: str) -> list[str]:
+        return [row.service.id for row in story.store.check_service_nodes(name, connect=True).value]
+
+    watch = story.watch(*story.store.check_service_nodes("web", connect=True).topics)
+    assert behind("web") == []
+    story.do(config_entry("terminating-gateway", "gw", Services=[{"Name": "Web"}]))
+    assert watch.fired
+    assert [behind(name) for name in ("web", "other")] == [["gw"], []]
+    assert [row.service_id for row in story.store.service_nodes("web", connect=True).value] == ["gw"]
+
+
+@pytest.mark.parametrize(("kind", "question"), [("ingress-gateway", "ingress"), ("terminating-gateway", "connect")])
+def test_a_wildcard_of_a_gateway_means_services_that_are_there(story: Story, kind: str, question: str) -> None:
+    story.register("n2", "10.0.0.2", skip_node_update=True, service=service("gw", kind=kind))
+    services = [{"Name": "*"}]
+    links = {"Listeners": [{"Port": 1, "Protocol": "tcp", "Services": services}]} if kind == "ingress-gateway" else {}
+    story.do(config_entry(kind, "gw", **(links or {"Services": services})))
+
+    def behind(name: str) -> list[str]:
+        return [row.service.id for row in story.store.check_service_nodes(name, **{question: True}).value]
+
+    assert [behind(name) for name in ("web", "new", "gw")] == [["gw"], [], []]
+    watch = story.watch(*story.store.check_service_nodes("new", **{question: True}).topics)
+    story.register("n2", "10.0.0.2", skip_node_update=True, service=service("new"))
+    assert watch.fired
+    assert behind("new") == ["gw"]
+
+
 def test_a_kept_answer_is_never_an_old_one(story: Story) -> None:
     """Answers about services are kept in the store: every kind of change must throw them away."""
     steps = [

@@ -57,7 +57,7 @@ class Rules(msgspec.Struct, frozen=True):
 
 
 _PLAIN: Final = Rules()
-_UNSIGNED: Final = ("flags", "index", "create_index", "modify_index", "lock_index")
+_UNSIGNED: Final = ("flags", "index", "create_index", "modify_index", "lock_index", "max_trailing_logs", "min_quorum")
 """Fields that are never negative, whatever record they stand in."""
 PROXY_RULES: Final[Mapping[type, Rules]] = {
     Connect: Rules(snake_case=("sidecar_service",), without_effect=("proxy",)),

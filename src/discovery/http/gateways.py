@@ -9,10 +9,10 @@ from discovery.model.naming import always
 from discovery.model.records import CONSUL_SERVICE, Record
 from discovery.model.requests import (
     ConfigEntryQuery,
-    DCSpecificRequest,
+    IndexedCheckServiceNodes,
     IndexedConfigEntries,
-    IndexedServices,
     QueryMeta,
+    ServiceDumpRequest,
 )
 
 from .call import Call
@@ -71,8 +71,10 @@ async def _ask(call: Call, kind: str, name: str, options: dict[str, Any]) -> Ind
 
 
 async def _all_services(call: Call) -> list[str]:
-    reply: IndexedServices = await call.ask("Catalog.ListServices", DCSpecificRequest(**call.scope()))
-    return [name for name in reply.services if name != CONSUL_SERVICE]
+    """Those that a wildcard stands for: neither proxies nor gateways."""
+    request = ServiceDumpRequest(use_service_kind=True, **call.scope())
+    reply: IndexedCheckServiceNodes = await call.ask("Internal.ServiceDump", request)
+    return sorted({instance.service.service for instance in reply.nodes} - {CONSUL_SERVICE})
 
 
 def _behind(entry: dict[str, Any]) -> Iterator[GatewayService]:

@@ -96,7 +96,7 @@ async def gateway_services_nodes(call: Call) -> Reply:
 def _addresses(call: Call, service: GatewayService) -> list[str] | None:
     if service.gateway_kind != INGRESS:
         return None
-    hosts = service.hosts or [f"{service.service.name}.ingress.{call.datacenter}.{call.api.options.dns_domain}."]
+    hosts = service.hosts or [f"{service.service.name}.ingress.{call.datacenter}.{call.api.options.dns_domain.rstrip('.')}."]
     return [f"{host}:{service.port}" for host in hosts]
 
 

@@ -44,13 +44,14 @@ async def raft_configuration(call: Call) -> Reply:
 
 @describes("Removes a server from the Raft configuration.", params=(*COMMON, "id", "address"))
 async def raft_remove_peer(call: Call) -> Reply:
-    server_id, address = call.params.get("id"), call.params.get("address")
-    if not server_id and not address:
+    by_id, by_address = "id" in call.params, "address" in call.params
+    if not by_id and not by_address:
         raise bad_request("Must specify either ?id with the server's ID or ?address with IP:port of peer to remove")
-    if server_id and address:
+    if by_id and by_address:
         raise bad_request("Must specify only one of ?id or ?address")
-    method = "Operator.RaftRemovePeerByID" if server_id else "Operator.RaftRemovePeerByAddress"
-    await call.ask(method, RaftRemovePeerRequest(id=server_id, address=address, **call.scope()))
+    method = "Operator.RaftRemovePeerByID" if by_id else "Operator.RaftRemovePeerByAddress"
+    request = RaftRemovePeerRequest(id=call.params.get("id"), address=call.params.get("address"), **call.scope())
+    await call.ask(method, request)
     return DONE
 
 

@@ -10,7 +10,8 @@ from .records import Connect, ExposePath, Proxy, Upstream, Weights
 
 CONNECT_PROXY: Final = "connect-proxy"
 INGRESS_GATEWAY: Final = "ingress-gateway"
-GATEWAYS: Final = ("mesh-gateway", "terminating-gateway", INGRESS_GATEWAY, "api-gateway")
+TERMINATING_GATEWAY: Final = "terminating-gateway"
+GATEWAYS: Final = ("mesh-gateway", TERMINATING_GATEWAY, INGRESS_GATEWAY, "api-gateway")
 
 _PROTOCOLS: Final = ("http", "http2")
 _DESTINATION_TYPES: Final = ("", "service", "prepared_query")

@@ -11,7 +11,7 @@ from typing import Final
 from discovery.model.query import Read, Topic
 from discovery.model.records import ANY, PASSING, CheckServiceNode, HealthCheck, Node, NodeService, ServiceNode, service_node
 from discovery.model.requests import NodeInfo, NodeServiceList, NodeServices
-from discovery.model.service_rules import INGRESS_GATEWAY
+from discovery.model.service_rules import INGRESS_GATEWAY, TERMINATING_GATEWAY
 
 from .catalog import (
     CHECKS,
@@ -29,7 +29,7 @@ from .catalog import (
     state_topic,
 )
 from .catalog_tables import Key
-from .config_entries import CONFIG_ENTRIES, ConfigEntries
+from .config_entries import WILDCARD, ConfigEntries, kind_topic
 from .lookup import fold, has_meta, has_tags
 from .tables import Topics
 
@@ -164,19 +164,24 @@ class CatalogReads:
         """Which instances a service query means, and the topics that they depend on."""
         folded = fold(name)
         if connect:
-            return self._services.connect[folded], (connect_topic(folded),)
+            gateways, topics = self._gateways(TERMINATING_GATEWAY, folded)
+            return [*self._services.connect[folded], *gateways], (connect_topic(folded), *topics)
         if ingress:
-            return self._gateways(folded)
+            return self._gateways(INGRESS_GATEWAY, folded)
         if not name:
             return self._services.rows, (NODES, SERVICES)
         return self._services.named[folded], (service_topic(folded),)
 
-    def _gateways(self, name: str) -> tuple[list[Key], tuple[Topic, ...]]:
-        """Instances of the ingress gateways that expose a service."""
-        gateways = [fold(gateway) for gateway in self._config_entries.ingress_gateways_of(name)]
-        rows = self._services.rows
-        keys = [key for gateway in gateways for key in self._services.named[gateway] if rows[key].kind == INGRESS_GATEWAY]
-        return keys, (CONFIG_ENTRIES, *map(service_topic, gateways))
+    def _gateways(self, kind: str, name: str) -> tuple[list[Key], tuple[Topic, ...]]:
+        """Instances of the gateways of a kind that stand for a service."""
+        rows, named = self._services.rows, self._services.named
+        gateways = set(self._config_entries.gateways_of(kind, name))
+        topics = [kind_topic(kind)]
+        if of_all := self._config_entries.gateways_of(kind, WILDCARD):
+            topics.append(service_topic(name))
+            gateways.update(of_all if any(not rows[key].kind for key in named[name]) else ())
+        keys = [key for gateway in sorted(gateways) for key in named[gateway] if rows[key].kind == kind]
+        return keys, (*topics, *map(service_topic, sorted(gateways)))
 
     def _with_checks(self, keys: Iterable[Key]) -> list[CheckServiceNode]:
         rows = self._services.rows

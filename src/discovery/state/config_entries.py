@@ -9,7 +9,7 @@ from discovery.model.discovery_chain import Chain, ChainOverrides
 from discovery.model.errors import RequestFailed
 from discovery.model.query import Read, Topic
 from discovery.model.requests import ConfigEntryRequest
-from discovery.model.service_rules import INGRESS_GATEWAY
+from discovery.model.service_rules import INGRESS_GATEWAY, TERMINATING_GATEWAY
 
 from .chains import CHAIN_KINDS, PROTOCOL_KINDS, Entry, affected_services, check_chain, compile_chain, protocol_of
 from .lookup import fold
@@ -78,7 +78,7 @@ class ConfigEntries:
         """Refuse a change after which documents contradict each other, or could not be understood."""
         try:
             self._check_chains(key, datacenter)
-            self._check_listeners(key)
+            self._check_gateway(key)
         except (AttributeError, KeyError, TypeError, ValueError, msgspec.MsgspecError) as error:
             # The leader lets no malformed document into the log; if one gets there all the same, it must not stop the servers.
             raise RequestFailed(f"malformed configuration entry: {error!r}") from None
@@ -92,12 +92,12 @@ class ConfigEntries:
         for service in affected_services(kind, name, entries):
             check_chain(self._find, service, datacenter)
 
-    def _check_listeners(self, key: tuple[str, str]) -> None:
-        """Refuse a change after which an ingress gateway would speak otherwise than the services behind it."""
-        if key[0] not in (INGRESS_GATEWAY, *PROTOCOL_KINDS):
+    def _check_gateway(self, key: tuple[str, str]) -> None:
+        """Refuse an ingress gateway that would speak otherwise than the services behind it; these may change later."""
+        gateway = self.table.rows.get(key)
+        if gateway is None or key[0] not in (INGRESS_GATEWAY, TERMINATING_GATEWAY) or not list(_linked(gateway)):
             return
-        gateways = [entry for (kind, _), entry in sorted(self.table.rows.items()) if kind == INGRESS_GATEWAY]
-        for listener in (listener for gateway in gateways for listener in gateway.get("Listeners") or ()):
+        for listener in gateway.get("Listeners") or ():
             for service in (service["Name"] for service in listener.get("Services") or ()):
                 spoken = protocol_of(self._find, service)
                 if service != WILDCARD and spoken != listener["Protocol"]:
@@ -121,10 +121,10 @@ class ConfigEntries:
         found = [entry for key, entry in sorted(self.table.rows.items(), key=lambda row: row[0]) if kind in ("", key[0])]
         return self._topics.read(found, kind_topic(kind) if kind else CONFIG_ENTRIES)
 
-    def ingress_gateways_of(self, service: str) -> list[str]:
-        """Names of the ingress gateways that expose a service; `service` is folded."""
-        entries = sorted((name, entry) for (kind, name), entry in self.table.rows.items() if kind == INGRESS_GATEWAY)
-        return [name for name, entry in entries if any(fold(given) in (service, WILDCARD) for given in _exposed(entry))]
+    def gateways_of(self, kind: str, service: str) -> list[str]:
+        """Names of the gateways of a kind that stand for a service (or the wildcard) by its name. All names are folded."""
+        entries = sorted((name, entry) for (other, name), entry in self.table.rows.items() if other == kind)
+        return [name for name, entry in entries if any(fold(given) == service for given in _linked(entry))]
 
     def load(self, rows: Iterable[Entry]) -> None:
         """`ValueError` if an entry lacks what all have."""
@@ -134,7 +134,8 @@ class ConfigEntries:
             self.table.load({(entry["Kind"], fold(entry["Name"])): entry})
 
 
-def _exposed(gateway: Entry) -> Iterable[str]:
-    for listener in gateway.get("Listeners") or ():
+def _linked(gateway: Entry) -> Iterable[str]:
+    """Names of the services behind a gateway: an ingress gateway has them by listener."""
+    for listener in gateway.get("Listeners") or () if gateway["Kind"] == INGRESS_GATEWAY else (gateway,):
         for service in listener.get("Services") or ():
             yield str(service.get("Name", ""))

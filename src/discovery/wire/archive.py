@@ -62,7 +62,7 @@ def unpack(data: bytes) -> tuple[ArchiveMeta, bytes]:
 
 
 def _read_members(data: bytes) -> dict[str, bytes]:
-    if not data.startswith(b"\x1f\x8b"):
+    if not data.startswith(b"\x1f\x8b\x08"):
         reason = "EOF" if not data else "unexpected EOF" if len(data) < 10 else "gzip: invalid header"
         raise RequestFailed(f"failed to decompress snapshot: {reason}")
     parts: dict[str, bytes] = {}
