@@ -184,6 +184,7 @@ async def test_blocked_endpoints(world: World) -> None:
 async def test_writes_only_from_some_networks(world: World, network: str, status: int) -> None:
     world.server.reconfigure(HttpOptions(allow_write_http_from=(network,)))
     assert (await world.put("/v1/kv/a", b"x")).status == status
+    assert (await world.request("POST", "/v1/kv/a", b"x")).status == 405
     assert (await world.get("/v1/status/leader")).status == 200
 
 

@@ -226,11 +226,11 @@ class HttpServer:
             path = decoded if decoded.startswith("/") else "/" + decoded
             if (cleaned := clean_path(path)) != path:
                 return _moved(cleaned + "/" if self._router.has_below(cleaned) else cleaned, query, request.method)
-        if refusal := self._refusal(request.method, request.remote, path):
-            return refusal
         found = self._router.find(path)
         if found is None:
             return self._elsewhere(path, query, request.method)
+        if refusal := self._refusal(request.method, request.remote, path, known=request.method in found[0].methods):
+            return refusal
         return await self._measured(*found, request, path, query)
 
     async def _measured(self, route: Route, rest: str, request: BaseRequest, path: str, query: str) -> Reply | StreamResponse:
@@ -279,7 +279,7 @@ class HttpServer:
         """The whole response to a write of one key, and whether the connection ends with it."""
         sample = self._meter.sample("PUT", "/v1/kv/")
         started = time.perf_counter()
-        reply = self._refusal("PUT", address, f"/v1/kv/{put.key}")
+        reply = self._refusal("PUT", address, f"/v1/kv/{put.key}", known=True)
         if reply is None:
             try:
                 reply = await kv.set_plainly(self._api, put.key, put.body)
@@ -292,10 +292,11 @@ class HttpServer:
         start, rest = render(reply, self._common, connection, compress=put.gzip and reply.compressible)
         return start + date_line() + rest, reply.close
 
-    def _refusal(self, method: str, remote: str | None, path: str) -> Reply | None:
+    def _refusal(self, method: str, remote: str | None, path: str, *, known: bool) -> Reply | None:
+        """What the configuration forbids; a method that is not `known` there is answered 405 whoever asks."""
         if self._blocked and path.startswith(self._blocked):
             return text_reply(403, "Endpoint is blocked by agent configuration")
-        if self._writers and method not in _SAFE_METHODS and not self._may_write(remote):
+        if self._writers and known and method not in _SAFE_METHODS and not self._may_write(remote):
             return text_reply(403, "Access is restricted")
         return None
 
