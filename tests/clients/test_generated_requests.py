@@ -63,7 +63,8 @@ CONSULS_REFUSALS: Final = re.compile(
             r"name '.*' aliases an existing query (name|ID)",
             r"prepared query templates can only be resolved up by name, not by ID",
             r"required query parameter '\w+' not set",
-            r"(Bad limit: )?strconv\.(ParseU?int|Atoi): parsing ",
+            r"(Bad limit: |Error parsing 'connect' value: )?strconv\.(ParseU?int|ParseBool|Atoi): parsing ",
+            r"(name|source|destination) \".*\" is invalid: input can contain at most one '/'",
         )
     ),
     re.DOTALL | re.IGNORECASE,
