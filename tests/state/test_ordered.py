@@ -56,10 +56,11 @@ class Rows(RuleBasedStateMachine):
         assert self.rows.rows_under(prefix) == [self.model[name] for name in expected]
         assert self.rows.first_from(prefix) == min((name for name in self.model if name >= prefix), default=None)
 
-    @rule()
-    def take_view(self) -> None:
-        view = self.rows.view()
-        self.views.append((view, sorted(self.model.items()), view.items(), []))
+    @rule(prefix=names | st.just(""))
+    def take_view(self, prefix: str) -> None:
+        view = self.rows.view(prefix)
+        expected = sorted(item for item in self.model.items() if item[0].startswith(prefix))
+        self.views.append((view, expected, view.items(), []))
 
     @rule(data=st.data())
     def read_on_in_a_view(self, data: st.DataObject) -> None:
@@ -84,6 +85,9 @@ class Rows(RuleBasedStateMachine):
         for view, expected, _, _ in self.views:
             assert list(view.items()) == expected
             assert list(view.rows()) == [row for _, row in expected]
+            pieces = list(view.pieces(4))
+            assert [row for piece in pieces for row in piece] == [row for _, row in expected]
+            assert all(len(piece) == 4 for piece in pieces[:-1])
             assert len(view) == len(expected)
 
 

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from discovery.model.duration import Duration
 from discovery.model.methods import METHODS
+from discovery.model.records import DirEntry
+from discovery.model.requests import IndexedDirEntries
 from discovery.wire import go_msgpack
 from tests.state import commands
 from tests.wire import vectors as v
@@ -295,3 +297,22 @@ def test_both_ways_read_the_same(data: st.DataObject, values: st.SearchStrategy[
     packed = msgpack.packb(unpacked if form is type(value) else [unpacked, None], use_bin_type=False)
     packed = packed[: data.draw(st.sampled_from([None, -1]))] + data.draw(st.sampled_from([b"", b"", b"\x01"]))
     assert outcome(go_msgpack.decoder(form), packed) == outcome(go_msgpack.planned_decoder(form), packed)
+
+
+@pytest.mark.parametrize("count", [0, 15, 2048, 2049, 2 * 2048 + 15, 2 * 2048 + 16, 65_535, 65_536])
+def test_a_reply_in_parts_is_the_same_reply(count: int) -> None:
+    entries = [DirEntry(key=f"key {number}", value=b"v") for number in range(count)]
+    reply = IndexedDirEntries(index=7, consistency_level="leader", entries=entries)
+    parts = list(go_msgpack.encode_in_parts(reply))
+    assert b"".join(parts) == go_msgpack.encode(reply)
+    assert (len(parts) > 1) is (count > 2048)
+
+
+@pytest.mark.parametrize("value", [None, True, "text", [1] * 5000, {"a": [1] * 5000}])
+def test_what_is_no_struct_comes_in_one_part(value: object) -> None:
+    assert list(go_msgpack.encode_in_parts(value)) == [go_msgpack.encode(value)]
+
+
+def test_a_reply_that_holds_the_mark_itself_comes_in_one_part() -> None:
+    reply = IndexedDirEntries(consistency_level="\x00a long list belongs here\x00", entries=[DirEntry()] * 5000)
+    assert list(go_msgpack.encode_in_parts(reply)) == [go_msgpack.encode(reply)]

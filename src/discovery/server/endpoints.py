@@ -30,6 +30,7 @@ from discovery.telemetry import Metrics
 
 from .blocking import BlockingQueries
 from .locks import LockDelays
+from .long_lists import list_keys
 from .prepared_queries import PreparedQueries
 from .reads import STORE_READS, StoreRead
 from .replica import Replica
@@ -269,6 +270,10 @@ class Endpoints:
             return answer
         store = self._store
         self._metrics.rpc_query.inc()
+        if method == "KVS.List" and not request.min_query_index and store.kv_is_long(request.key):
+            seen = store.kv_view(request.key)
+            watch = store.watches.watch(seen.topics)
+            return ServerAnswer(self._reply(read, await list_keys(seen), level), watch)
         if request.min_query_index > 0:
             result = await self._blocking.run(
                 lambda: read.ask(store, request),

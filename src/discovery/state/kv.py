@@ -18,7 +18,7 @@ from discovery.model.records import DirEntry, Session
 
 from .graveyard import Graveyard
 from .lookup import Lengths, fold, require_uuid
-from .ordered import OrderedRows, after_prefix
+from .ordered import OrderedRows, View, after_prefix
 from .tables import NEVER, Changes, with_shared_index
 from .watches import KEY, PREFIX
 
@@ -244,6 +244,11 @@ class KVStore:
 
     def entries(self, prefix: str) -> list[DirEntry]:
         return self.ordered.rows_under(prefix)
+
+    def view(self, prefix: str) -> Read[View[DirEntry]]:
+        """The entries under `prefix` as they are now, without a look at any: one of them may be newer than the index here."""
+        index = max(NEVER, self.graveyard.newest_under(prefix)) if prefix else self.newest
+        return Read(index, self.ordered.view(prefix), ((PREFIX, prefix),))
 
     def list_under(self, prefix: str) -> Read[list[DirEntry]]:
         entries = self.entries(prefix)

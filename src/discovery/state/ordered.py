@@ -8,7 +8,7 @@ rows nor what follows it ever stops the world, and another thread may read the v
 import weakref
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator
-from itertools import chain
+from itertools import chain, islice
 from typing import Final, Generic, TypeVar
 
 R = TypeVar("R")
@@ -45,6 +45,12 @@ class View(Generic[R]):
     def rows(self) -> Iterator[R]:
         return (row for _, row in self.items())
 
+    def pieces(self, size: int) -> Iterator[list[R]]:
+        """The rows, `size` at a time."""
+        rows = self.rows()
+        while piece := list(islice(rows, size)):
+            yield piece
+
 
 class OrderedRows(Generic[R]):
     """Names are in bytewise order: Python orders text by code point, which is the order of its UTF-8 bytes."""
@@ -67,8 +73,9 @@ class OrderedRows(Generic[R]):
     def __iter__(self) -> Iterator[str]:
         return chain.from_iterable(self._runs)
 
-    def view(self) -> View[R]:
-        view = View(self.rows, self._runs.copy())
+    def view(self, prefix: str = "") -> View[R]:
+        """Of the rows whose name starts with `prefix`."""
+        view = View(self.rows, list(self._runs_under(prefix)) if prefix else self._runs.copy())
         self._shared = set(map(id, self._runs))
         self._views.append(weakref.ref(view))
         return view
@@ -196,6 +203,12 @@ class OrderedRows(Generic[R]):
                 yield run[bisect_left(run, prefix) : len(run) if stop is None else bisect_left(run, stop)]
             if not ends_within:
                 return
+
+    def has_many_under(self, prefix: str, many: int) -> bool:
+        """Whether about `many` names or more start with `prefix`, found out without counting them."""
+        stop = after_prefix(prefix)
+        last = len(self._runs) if stop is None else bisect_left(self._highest, stop)
+        return (last - bisect_left(self._highest, prefix)) * _RUN >= many
 
     def rows_under(self, prefix: str) -> list[R]:
         return list(map(self.rows.__getitem__, self.under(prefix)))

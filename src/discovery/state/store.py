@@ -42,6 +42,7 @@ from .catalog_reads import MetaFilters
 from .chains import Entry
 from .feed import ChangesFound, Feed, describe, topics_of
 from .intentions import Service
+from .ordered import View
 from .snapshot import InvalidSnapshot, RestoreRow, Snapshot
 from .tables import Changes
 from .txn import Txn
@@ -50,6 +51,8 @@ from .world import Loading, World
 
 Result = None | bool | str | TxnResponse | RegisterManyResponse | RequestFailed
 
+LONG_LIST: Final = 20_000
+"""Rows from which on a list is better made bit by bit."""
 _NOT_WATCHED: Final = ()
 
 
@@ -198,6 +201,14 @@ class StateStore:
 
     def kv_list(self, prefix: str) -> Read[list[DirEntry]]:
         return self._world.kv.list_under(prefix)
+
+    def kv_is_long(self, prefix: str) -> bool:
+        """Whether so much is under `prefix` that listing it at once holds up others."""
+        return self._world.kv.ordered.has_many_under(prefix, LONG_LIST)
+
+    def kv_view(self, prefix: str) -> Read[View[DirEntry]]:
+        """What `kv_list` lists, to be read bit by bit; as of the highest index of all entries and the one given here."""
+        return self._world.kv.view(prefix)
 
     def kv_keys(self, prefix: str, separator: str) -> Read[list[str]]:
         return self._world.kv.keys(prefix, separator)

@@ -7,7 +7,7 @@ unknown one is skipped, raw bytes become text or bytes as the field demands. Wha
 what it does not take goes through a plan of small converters, compiled once for every type.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from functools import cache
 from typing import Any, Final, NoReturn, TypeVar, cast
 
@@ -30,6 +30,32 @@ def encode(value: object) -> bytes:
     return _encoder.encode(value)
 
 
+def encode_in_parts(value: object) -> Iterator[bytes]:
+    """As `encode`, for a Struct that may hold one very long list: bit by bit, so that a caller can do other things in between."""
+    name = next((name for name in getattr(value, "__struct_fields__", ()) if _is_long(getattr(value, name))), None)
+    around = encode(msgspec.structs.replace(cast(msgspec.Struct, value), **{name: _HERE})) if name is not None else b""
+    if name is None or around.count(_ENCODED_HERE) != 1:
+        yield encode(value)
+        return
+    items = getattr(value, name)
+    before, _, after = around.partition(_ENCODED_HERE)
+    yield before + _array_header(len(items))
+    for start in range(0, len(items), _PART):
+        part = items[start : start + _PART]
+        yield encode(part)[len(_array_header(len(part))) :]
+    yield after
+
+
+def _is_long(value: object) -> bool:
+    return type(value) is list and len(value) > _PART
+
+
+def _array_header(count: int) -> bytes:
+    if count < 16:
+        return bytes((0x90 | count,))
+    return b"\xdc" + count.to_bytes(2, "big") if count < 1 << 16 else b"\xdd" + count.to_bytes(4, "big")
+
+
 def _plain(value: object) -> int | str:
     """Subclasses of int and str, such as durations, are written as what they are."""
     if isinstance(value, int):
@@ -40,6 +66,10 @@ def _plain(value: object) -> int | str:
 
 
 _encoder: Final = msgspec.msgpack.Encoder(enc_hook=_plain, order="sorted")
+_PART: Final = 2048
+"""Items of a list that are encoded in one go."""
+_HERE: Final = "\x00a long list belongs here\x00"
+_ENCODED_HERE: Final = _encoder.encode(_HERE)
 
 
 def decode(data: bytes, form: type[T]) -> T:
