@@ -1,7 +1,9 @@
 """Rules for every endpoint: errors, headers, parameters, limits."""
 
 import asyncio
+import base64
 import gzip
+import json
 import logging
 from pathlib import Path
 
@@ -341,3 +343,15 @@ async def test_a_long_body_is_compressed_as_a_short_one_is(world: World) -> None
     response = await world.get("/v1/kv/k?raw", Accept_Encoding="gzip")
     assert response.headers["Content-Encoding"] == "gzip"
     assert gzip.decompress(response.body) == b"v" * 300_000
+
+
+async def test_a_body_of_many_megabytes_arrives_whole_with_and_without_gzip(world: World) -> None:
+    value = bytes(range(256)) * 2048
+    entries = [DirEntry(key=f"big/{number}", value=value) for number in range(20)]
+    world.delegate.answers["KVS.List"] = IndexedDirEntries(index=7, entries=entries)
+    plain = await world.get("/v1/kv/big/?recurse")
+    assert len(plain.body) > 8 << 20
+    assert [base64.b64decode(entry["Value"]) for entry in json.loads(plain.body)] == [value] * 20
+    packed = await world.get("/v1/kv/big/?recurse", Accept_Encoding="gzip")
+    assert gzip.decompress(packed.body) == plain.body
+    assert (await world.get("/v1/kv/big/?recurse")).body == plain.body

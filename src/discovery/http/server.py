@@ -37,6 +37,9 @@ _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _BACKLOG: Final = 1024
 _MAX_LINE: Final = 64 * 1024
 """Bytes of a request line or header: keys and filters may be long."""
+_LONG_BODY: Final = 4 << 20
+"""Bytes from which a body is neither kept nor copied."""
+_SLICE: Final = 1 << 20
 _STOP_TIMEOUT: Final = 1.0
 """Seconds that requests in progress get when the server stops."""
 _UNQUOTED: Final = "/$&+,:;=@!*'()~"
@@ -45,11 +48,12 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Encoded(StreamResponse):
-    """A response whose bytes are complete, head included."""
+    """A response whose bytes are complete, head included, but for a body that is too long to be copied behind it."""
 
-    def __init__(self, data: bytes, *, status: int, keep_alive: bool) -> None:
+    def __init__(self, data: bytes, long_body: bytes, *, status: int, keep_alive: bool) -> None:
         super().__init__(status=status)
         self._data = data
+        self._long_body = memoryview(long_body)
         self._keep_alive = keep_alive
         self._request: BaseRequest | None = None
 
@@ -59,7 +63,14 @@ class Encoded(StreamResponse):
 
     async def write_eof(self, data: bytes = b"") -> None:
         assert self._request is not None
-        await self._request.writer.write_eof(self._data + data)
+        writer = self._request.writer
+        if self._long_body:
+            await writer.write(self._data)
+            for start in range(0, len(self._long_body), _SLICE):
+                await writer.write(self._long_body[start : start + _SLICE])
+            await writer.write_eof(data)
+        else:
+            await writer.write_eof(self._data + data)
         if self._keep_alive:
             cast(Connection, self._request.protocol).answered()
 
@@ -207,12 +218,14 @@ class HttpServer:
         compress = reply.compressible and accepts_gzip(request.headers.get("Accept-Encoding", ""))
         if compress and await compress_beside(reply):
             compress = False
-        start, rest = render(reply, self._common, connection, compress=compress, with_body=request.method != "HEAD")
+        with_body = request.method != "HEAD"
+        long_body = reply.body if with_body and len(reply.body) >= _LONG_BODY else b""
+        start, rest = render(reply, self._common, connection, compress=compress, with_body=with_body and not long_body)
         if old_version:
             start = start.replace(b"HTTP/1.1", b"HTTP/1.0", 1)
-        if reply.watch is not None and keep_alive:
+        if reply.watch is not None and keep_alive and not long_body:
             client.keep(Kept(start, rest, reply.watch, reply.index, reply.sample, reply.consistent))
-        return Encoded(start + date_line() + rest, status=reply.status, keep_alive=keep_alive)
+        return Encoded(start + date_line() + rest, long_body, status=reply.status, keep_alive=keep_alive)
 
     async def _answer(self, request: BaseRequest) -> Reply | StreamResponse:
         raw_path, query = request_parts(request.raw_path)

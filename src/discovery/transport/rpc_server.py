@@ -80,7 +80,7 @@ class RpcServer:
             return msgpack_rpc.error_reply(header.seq, name, f"codec.decoder: {error}"), False
         try:
             reply = await self._dispatch(name, request)
-            return msgpack_rpc.reply(header.seq, name, await _encoded(reply)), True
+            return msgpack_rpc.reply(header.seq, name, *await _encoded(reply)), True
         except DiscoveryError as error:
             return msgpack_rpc.error_reply(header.seq, name, str(error)), True
         except Exception as error:
@@ -94,14 +94,14 @@ class RpcServer:
         return f"rpc: can't find {'method' if service in self._services else 'service'} {name}"
 
 
-async def _encoded(reply: object) -> bytes:
+async def _encoded(reply: object) -> list[bytes]:
     """Others get their turn between the parts of a long reply."""
     parts: list[bytes] = []
     for part in go_msgpack.encode_in_parts(reply):
         if parts:
             await asyncio.sleep(0)
         parts.append(part)
-    return b"".join(parts)
+    return parts
 
 
 class _Calls:

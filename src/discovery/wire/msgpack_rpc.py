@@ -72,9 +72,9 @@ def request(seq: int, service_method: str, body: bytes) -> bytes:
     return b"".join((_REQUEST, _packed_number(seq), _packed_method(service_method), body))
 
 
-def reply(seq: int, service_method: str, body: bytes) -> bytes:
-    """The reply to a call that succeeded."""
-    return b"".join((_SUCCESS, _packed_number(seq), _packed_method(service_method), body))
+def reply(seq: int, service_method: str, *body: bytes) -> bytes:
+    """The reply to a call that succeeded; its body may come in parts."""
+    return b"".join((_SUCCESS, _packed_number(seq), _packed_method(service_method), *body))
 
 
 def error_reply(seq: int, service_method: str, text: str) -> bytes:
