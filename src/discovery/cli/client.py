@@ -13,7 +13,7 @@ import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Final, TypeAlias
+from typing import IO, Any, Final, TypeAlias, cast
 from urllib.parse import quote, urlencode
 
 from .endpoint import Endpoint, TlsFiles, endpoint_of
@@ -176,8 +176,10 @@ def _pairs(params: Params) -> Iterator[tuple[str, str]]:
 
 
 def _encoded(body: object) -> bytes | IO[bytes] | None:
-    if body is None or isinstance(body, bytes) or hasattr(body, "read"):
-        return body  # type: ignore[return-value]
+    if body is None or isinstance(body, bytes):
+        return body
+    if hasattr(body, "read"):
+        return cast(IO[bytes], body)
     return json.dumps(body).encode()
 
 

@@ -51,6 +51,7 @@ def _parse(text: str) -> Table:
     return Table(_Parser(text).entries(), 0)
 
 
+# pyhcl comes without types, so its classes are unknown ones to derive from, here and below.
 class _Lexer(Lexer):  # type: ignore[misc]
     """Tokens of HCL 1. `open_brackets` holds the offsets of those not yet closed."""
 

@@ -6,7 +6,7 @@ needs time in proportion to the text.
 
 import re
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
@@ -92,7 +92,8 @@ def parse(text: str) -> Tree:
     if len(text) > MAX_LENGTH:
         raise FilterError(f"the expression is longer than {MAX_LENGTH} characters")
     try:
-        tree: Tree = _parser().parse(text)  # type: ignore[assignment]
+        # Not the library's tree, but what `Build` makes of it.
+        tree = cast(Tree, _parser().parse(text))
     except UnexpectedInput as error:
         raise FilterError(_told(text, error)) from None
     if tree.depth > MAX_DEPTH:

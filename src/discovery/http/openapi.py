@@ -83,6 +83,7 @@ def _own_types(kind: type) -> dict[str, Any]:
         return {"type": ["string", "integer"], "examples": ["10s", "1m30s"]}
     if kind is object:
         return {"description": "Anything."}
+    # How msgspec wants to be told that a type is not for this hook.
     raise NotImplementedError
 
 

@@ -18,6 +18,7 @@ class AgentUpstream(Upstream, frozen=True):
 
 
 class AgentProxy(Proxy, frozen=True):
+    # Another type under the same name on the wire: nobody takes this record for the other and writes to it, both are frozen.
     upstreams: list[AgentUpstream] | None = None  # type: ignore[assignment]
 
 

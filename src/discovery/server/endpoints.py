@@ -330,7 +330,8 @@ class Endpoints:
         read = await self._blocking_read(request, lambda: self._store.query_get(request.query_id))
         if read.value is None:
             raise query_not_found()
-        return self._meta(r.IndexedPreparedQueries, request, read.index or 1, queries=[read.value])  # type: ignore[no-any-return]
+        reply: r.IndexedPreparedQueries = self._meta(r.IndexedPreparedQueries, request, read.index or 1, queries=[read.value])
+        return reply
 
     def _resolve(self, request: r.PreparedQueryExecuteRequest) -> Any:
         found = self._store.query_resolve(request.query_id_or_name).value

@@ -108,6 +108,7 @@ def _to_type(kind: type, value: Any) -> Any:
 
 
 _decoders: Final = {
+    # Row types stand in a table, and a checker knows no type that is made of a variable.
     number: msgspec.msgpack.Decoder(list[kind], dec_hook=_to_type)  # type: ignore[valid-type]
     for number, (_, kind) in SECTIONS.items()
 }
