@@ -142,7 +142,8 @@ class Node:
         if not self.running:
             return
         self.running = False
-        self.cluster.pool.listeners.remove(self.server)
+        if self.server in self.cluster.pool.listeners:
+            self.cluster.pool.listeners.remove(self.server)
         await self.server.stop()
         if status != ALIVE:
             self.cluster.pool.set_status(self.name, status)
@@ -253,8 +254,9 @@ class Cluster:
         return leader
 
     async def stop(self) -> None:
-        for node in self.running():
-            await node.stop(ALIVE)
+        async with contextlib.AsyncExitStack() as every:
+            for node in reversed(self.running()):
+                every.push_async_callback(node.stop, ALIVE)
 
 
 @asynccontextmanager

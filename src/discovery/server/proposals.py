@@ -7,7 +7,7 @@ by size. While enough blocks are under way what arrives waits for the next one: 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from discovery.model import commands as c
@@ -25,6 +25,13 @@ MAX_BLOCKS_IN_FLIGHT: Final = 2
 """More would make smaller blocks, each with the cost of a whole one."""
 
 Waiter = asyncio.Future[Result]
+
+Committed = Callable[[int, int], bool]
+"""Whether the entry with this index and term is known to be committed."""
+
+
+def nothing_committed(_index: int, _term: int) -> bool:
+    return False
 
 
 class _Block:
@@ -99,12 +106,15 @@ class Proposals:
             if not waiter.done():
                 waiter.set_result(result)
 
-    def fail(self, error: DiscoveryError) -> None:
-        """We no longer lead: what is in the log may still be applied, which `error` says; what is not, surely won't."""
+    def fail(self, error: DiscoveryError, committed: Committed = nothing_committed) -> None:
+        """We no longer lead: what is in the log may still be applied, which `error` says; what is not, surely won't be.
+
+        Who waits for a block that is `committed` goes on waiting: it will be applied.
+        """
         self._fail_waiting()
-        blocks, self._blocks = self._blocks, {}
-        for block in blocks.values():
-            _fail_all(block.waiters, error)
+        for index, block in list(self._blocks.items()):
+            if not committed(index, block.term):
+                _fail_all(self._blocks.pop(index).waiters, error)
 
     def _fail_waiting(self) -> None:
         waiting, self._waiting = self._waiting, deque()

@@ -32,7 +32,7 @@ from discovery.telemetry import Metrics
 from .applied_entries import AppliedEntries
 from .barriers import ReadBarriers
 from .log_writer import LogWriter
-from .proposals import Proposals, fail
+from .proposals import Committed, Proposals, fail, nothing_committed
 from .replication_meter import ReplicationMeter
 
 APPLY_BUDGET: Final = 0.02
@@ -62,6 +62,14 @@ class Hooks(msgspec.Struct):
     install_snapshot: Callable[[SnapshotMeta], None] = lambda meta: None
     failed: Callable[[BaseException], None] = lambda error: None
     """The node can't go on: the disk or the state machine failed."""
+
+
+class _Change(msgspec.Struct):
+    """A change of the members under way: where it stands in the log, and who waits for it."""
+
+    index: int
+    term: int
+    done: asyncio.Future[None]
 
 
 class Replica:
@@ -98,7 +106,7 @@ class Replica:
         self._to_apply: deque[Entry] = deque()
         self._applied = AppliedEntries()
         self._changing = asyncio.Lock()
-        self._change: tuple[int, asyncio.Future[None]] | None = None
+        self._change: _Change | None = None
         self._leadership_waiters: list[asyncio.Future[None]] = []
         self._seen: tuple[Role, int, str | None] = (raft.role, raft.term, raft.leader_id)
         self._ready_term = -1
@@ -247,7 +255,7 @@ class Replica:
         """Returns once the change is committed; changes go one after the other. Raises as `propose` does."""
         async with self._changing:
             try:
-                index, _ = self._raft.propose_configuration(change)
+                index, term = self._raft.propose_configuration(change)
             except NotLeader:
                 raise NoLeader from None
             except RaftError as error:
@@ -255,7 +263,7 @@ class Replica:
             if index <= self._raft.applied_index:
                 return
             future: asyncio.Future[None] = self._loop.create_future()
-            self._change = index, future
+            self._change = _Change(index, term, future)
             self._schedule()
             await future
 
@@ -376,6 +384,7 @@ class Replica:
                 # It covers whatever waits to be applied.
                 self._to_apply.clear()
                 self._applied.clear()
+                self._fail_waiting(OutcomeUnknown())
                 self.hooks.install_snapshot(ready.install_snapshot)
             for header in ready.snapshots_to_send:
                 self.hooks.send_snapshot(header)
@@ -453,11 +462,10 @@ class Replica:
             self._ready_term = entry.term
 
     def _resolve_change(self, applied: int) -> None:
-        if self._change is not None and self._change[0] <= applied:
-            _, future = self._change
-            self._change = None
-            if not future.done():
-                future.set_result(None)
+        if self._change is not None and self._change.index <= applied:
+            done, self._change = self._change.done, None
+            if not done.done():
+                done.set_result(None)
 
     # --- changes of role ---------------------------------------------------------------------------------------------
 
@@ -504,15 +512,18 @@ class Replica:
     def _step_down(self) -> None:
         self._log.info("cluster leadership lost")
         self._announced = False
-        self._fail_waiting(OutcomeUnknown())
+        self._fail_waiting(OutcomeUnknown(), self._is_committed)
         self.hooks.following()
 
-    def _fail_waiting(self, error: DiscoveryError) -> None:
-        """What was not proposed surely did not happen; what was may still."""
-        self._proposals.fail(error)
+    def _is_committed(self, index: int, term: int) -> bool:
+        return index <= self._raft.commit_index and self._raft.term_at(index) == term
+
+    def _fail_waiting(self, error: DiscoveryError, committed: Committed = nothing_committed) -> None:
+        """What was not proposed surely did not happen; what was may still, and what is `committed` will be told when it has."""
+        self._proposals.fail(error, committed)
         self._barriers.fail()
-        if self._change is not None:
-            fail(self._change[1], error)
+        if self._change is not None and not committed(self._change.index, self._change.term):
+            fail(self._change.done, error)
             self._change = None
 
     # --- the end -----------------------------------------------------------------------------------------------------
