@@ -3,11 +3,14 @@
 import base64
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from http.client import HTTPConnection, HTTPMessage
 from pathlib import Path
 
 import pytest
 
-from .agents import Agent, Cluster, running, until
+from .agents import HTTP_PORT, Agent, Cluster, running, until
 
 
 @pytest.fixture
@@ -19,6 +22,14 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 def index_of(agent: Agent, key: str) -> int:
     _, headers, _ = agent.exchange("GET", f"/v1/kv/{key}")
     return int(headers["X-Consul-Index"])
+
+
+def ask(connection: HTTPConnection, target: str) -> tuple[HTTPMessage, bytes]:
+    """The answer on a connection that stays open, as those of most clients do."""
+    connection.request("GET", target)
+    answer = connection.getresponse()
+    assert answer.status == 200
+    return answer.headers, answer.read()
 
 
 def test_a_write_to_any_agent_is_read_from_every_agent(cluster: Cluster) -> None:
@@ -82,9 +93,40 @@ def test_a_minority_is_enough_for_stale_reads_only(cluster: Cluster) -> None:
         if server is not survivor:
             server.kill()
     assert survivor.get("lonely", "&stale") == b"1"
+    with closing(HTTPConnection(survivor.address, HTTP_PORT)) as connection:
+
+        def contact() -> int:
+            """Milliseconds since the survivor heard from a leader, 0 while it believes in one."""
+            headers, body = ask(connection, "/v1/kv/lonely?stale&raw")
+            assert body == b"1"
+            return int(headers["X-Consul-Lastcontact"]) if headers["X-Consul-Knownleader"] == "false" else 0
+
+        before = until(contact, "the survivor to miss its leader")
+        until(lambda: contact() > before, "its data to age")
     status, _, body = survivor.status_of("PUT", "/v1/kv/lonely", b"2")
     assert status == 500
     assert body.startswith(b"No cluster leader")
+
+
+def test_a_stale_watch_at_a_follower_is_answered_by_a_write(cluster: Cluster) -> None:
+    follower = cluster.followers()[0]
+    cluster.clients[0].put("watched", b"0")
+    until(lambda: follower.get("watched", "&stale") == b"0", "the follower to catch up")
+    with ThreadPoolExecutor(10) as threads, ExitStack() as opened:
+        watchers = [opened.enter_context(closing(HTTPConnection(follower.address, HTTP_PORT))) for _ in range(10)]
+        for number in range(1, 4):
+            index = ask(watchers[0], "/v1/kv/watched?stale&raw")[0]["X-Consul-Index"]
+            target = f"/v1/kv/watched?stale&raw&index={index}&wait=30s"
+            answers = [threads.submit(ask, watcher, target) for watcher in watchers]
+            until(lambda: waiting(follower) == 10, "all to wait")
+            cluster.clients[0].put("watched", b"%d" % number)
+            assert {answer.result()[1] for answer in answers} == {b"%d" % number}
+
+
+def waiting(agent: Agent) -> int:
+    """How many blocking queries the agent holds."""
+    gauges = agent.http("GET", "/v1/agent/metrics")["Gauges"]
+    return next(int(each["Value"]) for each in gauges if each["Name"].endswith("rpc.queries_blocking"))
 
 
 def test_the_client_agent_outlives_its_server(cluster: Cluster) -> None:

@@ -8,6 +8,7 @@ import msgspec
 
 from discovery.model.agent import AgentService, CheckRun, MemberInfo, UserEvent
 from discovery.model.definitions import CheckSpec, ServiceSpec
+from discovery.model.delegate import LeaderContact
 from discovery.model.errors import DiscoveryError, NotFound
 from discovery.model.records import Coordinate, HealthCheck
 from discovery.model.requests import IndexedDirEntries, QueryMeta
@@ -58,6 +59,7 @@ class FakeDelegate:
         }
         self.calls: list[tuple[str, Any]] = []
         self.leading = True
+        self.leader_contact: LeaderContact | None = LeaderContact(True, 0)
         self.confirmed = True
         self.confirmations = 0
         self.while_confirming: Callable[[], None] = lambda: None
@@ -81,6 +83,9 @@ class FakeDelegate:
 
     def leads(self) -> bool:
         return self.leading
+
+    def contact(self) -> LeaderContact | None:
+        return self.leader_contact
 
     async def confirm(self) -> bool:
         self.confirmations += 1

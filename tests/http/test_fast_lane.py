@@ -5,8 +5,10 @@ import socket
 
 import pytest
 
+from discovery.http.freshness import Terms
 from discovery.http.kept import Kept, KeptAnswers
 from discovery.http.options import HttpOptions
+from discovery.model.delegate import LeaderContact
 from discovery.model.records import DirEntry
 from discovery.model.requests import IndexedDirEntries, IndexedNodes
 from tests.http.conftest import Client, World, encode
@@ -87,16 +89,71 @@ async def test_not_without_the_lease(world: World, client: Client) -> None:
     assert world.server.fast_hits == 1
 
 
-@pytest.mark.parametrize("query", ["?stale", "?max_stale=1s", "?index=3"])
-async def test_what_is_kept_only_where_it_leads(world: World, client: Client, query: str) -> None:
+async def test_whoever_has_seen_less_hits_too(world: World, client: Client) -> None:
+    for _ in range(3):
+        assert (await client.request("GET", "/v1/kv/a?index=3")).status == 200
+    assert (len(world.delegate.calls), world.server.fast_hits) == (1, 2)
+
+
+# --- stale reads -----------------------------------------------------------------------------------------------------
+
+
+async def _stale(world: World, client: Client, seconds: float, query: str = "?stale", *, known: bool = True) -> tuple[str, int]:
+    """What a read is told of the leader, which the server heard of so long ago."""
+    world.delegate.leader_contact = LeaderContact(known, int(seconds * 1e9))
+    answer = await client.request("GET", f"/v1/kv/a{query}")
+    assert answer.json()[0]["Key"] == "a"
+    return answer.headers["X-Consul-Knownleader"], int(answer.headers["X-Consul-Lastcontact"])
+
+
+@pytest.mark.parametrize("query", ["?stale", "?max_stale=1s"])
+async def test_a_stale_read_needs_no_lease_and_tells_how_stale_it_is(world: World, client: Client, query: str) -> None:
     world.delegate.leading = False
-    for _ in range(3):
-        assert (await client.request("GET", f"/v1/kv/a{query}")).status == 200
-    assert (len(world.delegate.calls), world.server.fast_hits) == (3, 0)
-    world.delegate.leading = True
-    for _ in range(3):
-        assert (await client.request("GET", f"/v1/kv/a{query}")).status == 200
-    assert world.server.fast_hits == 2 + ("stale" not in query)
+    assert await _stale(world, client, 0.5, query) == ("true", 0), "as the delegate says"
+    assert await _stale(world, client, 0.025, query) == ("true", 25)
+    assert await _stale(world, client, 0.5, query, known=False) == ("false", 500)
+    assert (len(world.delegate.calls), world.server.fast_hits) == (1, 2)
+    _value(world, b"two")
+    await _stale(world, client, 0, query)
+    assert (len(world.delegate.calls), world.server.fast_hits) == (2, 2)
+
+
+async def test_a_stale_read_names_each_header_once(world: World, client: Client) -> None:
+    await _stale(world, client, 1)
+    client.send(encode("GET", "/v1/kv/a?stale"))
+    head = await client.reader.readuntil(b"\r\n\r\n")
+    names = [line.partition(b":")[0].lower() for line in head.split(b"\r\n")[1:-2]]
+    assert len(names) == len(set(names))
+    assert {b"x-consul-index", b"x-consul-lastcontact", b"x-consul-knownleader"} <= set(names)
+
+
+async def test_what_is_kept_is_not_given_when_it_is_too_old(world: World, client: Client) -> None:
+    await _stale(world, client, 0, "?max_stale=1s")
+    await _stale(world, client, 0.9, "?max_stale=1s")
+    assert (len(world.delegate.calls), world.server.fast_hits) == (1, 1)
+    await _stale(world, client, 1.1, "?max_stale=1s")
+    assert (len(world.delegate.calls), world.server.fast_hits) == (2, 1)
+
+
+async def test_nor_by_a_server_that_may_answer_nothing(world: World, client: Client) -> None:
+    await _stale(world, client, 0)
+    world.delegate.leader_contact = None
+    await client.request("GET", "/v1/kv/a?stale")
+    assert (len(world.delegate.calls), world.server.fast_hits) == (2, 0)
+
+
+async def test_the_leader_is_asked_where_an_answer_is_older_than_is_borne(world: World, client: Client) -> None:
+    old = IndexedDirEntries(entries=[DirEntry(key="a", value=b"old")], **META | {"last_contact": 2 * 10**9})
+    new = IndexedDirEntries(entries=[DirEntry(key="a", value=b"new")], **META)
+    world.delegate.answers["KVS.Get"] = lambda request: old if request.allow_stale else new
+    told = {}
+    for query in ("?stale", "?max_stale=3s", "?max_stale=1s"):
+        told[query] = (await client.request("GET", f"/v1/kv/a{query}&raw")).body
+    assert told == {"?stale": b"old", "?max_stale=3s": b"old", "?max_stale=1s": b"new"}
+    assert len(world.delegate.calls) == 4
+
+
+# --- what may be kept ------------------------------------------------------------------------------------------------
 
 
 async def test_what_is_sorted_by_distance_is_never_kept(world: World, client: Client) -> None:
@@ -236,7 +293,7 @@ async def test_it_can_be_switched_off(world: World, client: Client) -> None:
 
 
 def _kept(size: int) -> Kept:
-    return Kept(b"", b"x" * size, FakeWatch())
+    return Kept(b"", b"x" * size, Terms(FakeWatch()))
 
 
 def test_the_least_recently_used_goes_first() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from discovery.http import call as call_module
 from discovery.http.options import HttpOptions
+from discovery.model.delegate import LeaderContact
 from discovery.model.errors import NoLeader
 from discovery.model.records import DirEntry
 from discovery.model.requests import IndexedDirEntries
@@ -259,8 +260,29 @@ async def test_a_consistent_one_is_answered_with_a_quorum_behind_it(world: World
     assert (world.delegate.confirmations, len(world.delegate.calls)) == (1, 2)
 
 
-async def test_a_stale_one_waits_here_where_it_leads(world: World) -> None:
-    client = await _waiting(world, "/v1/kv/a?stale&index=7")
+async def test_stale_ones_wait_at_any_server(world: World) -> None:
+    world.delegate.leading = False
+    clients = [await _waiting(world, "/v1/kv/a?stale&index=7") for _ in range(CROWD)]
+    world.delegate.leader_contact = LeaderContact(True, 42 * 10**6)
     _change(world, 8)
-    assert _index(await client.receive()) == 8
+    answers = await _all(clients)
+    assert {_index(answer) for answer in answers} == {8}
+    assert sorted(int(answer.headers["X-Consul-Lastcontact"]) for answer in answers) == [0] + [42] * (CROWD - 1)
     assert world.delegate.last.allow_stale
+    assert len(world.delegate.calls) == 2
+
+
+async def test_one_that_may_not_be_so_stale_does_not(world: World) -> None:
+    client = await world.connect()
+    await client.request("GET", "/v1/kv/a?max_stale=1s")
+    world.delegate.leader_contact = LeaderContact(True, 2 * 10**9)
+    await client.request("GET", "/v1/kv/a?max_stale=1s&index=7")
+    assert (world.delegate.last.min_query_index, world.server.waiting) == (INDEX, 0)
+
+
+async def test_when_nothing_may_be_told_everybody_asks_alone(world: World) -> None:
+    clients = [await _waiting(world, "/v1/kv/a?stale&index=7") for _ in range(3)]
+    world.delegate.leader_contact = None
+    _change(world, 8)
+    assert {_index(answer) for answer in await _all(clients)} == {8}
+    assert len(world.delegate.calls) == 4

@@ -86,6 +86,9 @@ class Client:
     def leads(self) -> bool:
         return False
 
+    def contact(self) -> None:
+        """Nothing is kept here."""
+
     async def confirm(self) -> bool:
         return False
 

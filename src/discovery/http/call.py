@@ -5,17 +5,19 @@ from typing import Any, Final, TypeVar
 
 from aiohttp import StreamReader
 from aiohttp.web import BaseRequest, StreamResponse
+from msgspec.structs import replace
 
 from discovery.model.agent import AgentControl, LocalServices
-from discovery.model.delegate import CallingWatch, Delegate
+from discovery.model.delegate import Delegate, WatchedAnswer
 from discovery.model.errors import InvalidRequest, TooLarge
 from discovery.model.records import Record
 from discovery.model.requests import QueryMeta, QueryOptions, QuerySource
 
 from .cache import ReadCache
 from .decoding import DecodeError, Decoder, UnknownField
-from .encoding import JSON, Reply, accepts_gzip, list_to_json, meta_headers, to_json
+from .encoding import JSON, NO_TYPE, Reply, accepts_gzip, list_to_json, to_json
 from .errors import bad_request
+from .freshness import Terms, contact_headers, index_headers, is_too_old, terms_of
 from .meter import Metrics
 from .options import HttpOptions
 from .params import NO_PARAMS, Params, blocking_options, consistency_options
@@ -149,13 +151,20 @@ class Call:
     # --- asking on ---------------------------------------------------------------------------------------------------
 
     async def ask(self, method: str, request: Record) -> Any:
-        return await self.api.delegate.call(method, request)
+        return (await self._ask(method, request)).reply
 
-    async def ask_read(self, method: str, request: QueryOptions) -> tuple[Any, CallingWatch | None]:
-        """The answer, and a watch over it if it may be kept: of a read at the leader that does not sort by distance."""
+    async def ask_read(self, method: str, request: QueryOptions) -> tuple[Any, Terms | None]:
+        """The answer, and on what terms it may be kept, if it may: read here, and not sorted by distance."""
+        answer = await self._ask(method, request)
+        watch = answer.watch if "near" not in self.params else None
+        return self.without_peers(answer.reply), terms_of(request, watch) if watch is not None else None
+
+    async def _ask(self, method: str, request: Record) -> WatchedAnswer:
+        """From the leader, where the answer of another is older than the request bears."""
         answer = await self.api.delegate.ask(method, request)
-        kept = "near" not in self.params and (not request.allow_stale or self.api.delegate.leads())
-        return self.without_peers(answer.reply), answer.watch if kept else None
+        if isinstance(request, QueryOptions) and isinstance(answer.reply, QueryMeta) and is_too_old(request, answer.reply):
+            return await self.api.delegate.ask(method, replace(request, allow_stale=False, max_stale_duration=0))
+        return answer
 
     def without_peers(self, reply: Any) -> Any:
         """Nothing of what is in the catalog, if the question is what was imported from a peer: there are none."""
@@ -173,24 +182,25 @@ class Call:
         return Reply(status, to_json(value, pretty=self.pretty), JSON, extra)
 
     def read_reply(
-        self, value: Any, meta: QueryMeta, *, consistency: bool = False, extra: bytes = b"", watch: CallingWatch | None = None
+        self, value: Any, meta: QueryMeta, *, consistency: bool = False, extra: bytes = b"", terms: Terms | None = None
     ) -> Reply:
-        """A read's answer with the headers that say how fresh it is."""
-        headers = meta_headers(meta, consistency=consistency) + extra
-        return Reply(200, to_json(value, pretty=self.pretty), JSON, headers, watch, meta.index)
-
-    def not_found(self, meta: QueryMeta, watch: CallingWatch | None) -> Reply:
-        """404 of a read whose headers come after its status in Consul: only clients that accept gzip see them, since for those
-        the whole answer is held back until it is complete."""
-        late = accepts_gzip(self.request.headers.get("Accept-Encoding", ""))
-        return Reply(404, extra=meta_headers(meta) if late else b"", watch=watch, index=meta.index)
+        """A read's answer as JSON."""
+        body = to_json(value, pretty=self.pretty)
+        return read_answer(body, JSON, meta, consistency=consistency, extra=extra, terms=terms)
 
     async def list_reply(
-        self, value: Any, meta: QueryMeta, *, consistency: bool = False, extra: bytes = b"", watch: CallingWatch | None = None
+        self, value: Any, meta: QueryMeta, *, consistency: bool = False, extra: bytes = b"", terms: Terms | None = None
     ) -> Reply:
         """As `read_reply`, for what may be long."""
-        headers = meta_headers(meta, consistency=consistency) + extra
-        return Reply(200, await list_to_json(value, pretty=self.pretty), JSON, headers, watch, meta.index)
+        body = await list_to_json(value, pretty=self.pretty)
+        return read_answer(body, JSON, meta, consistency=consistency, extra=extra, terms=terms)
+
+    def not_found(self, meta: QueryMeta, terms: Terms | None) -> Reply:
+        """404 of a read whose headers come after its status in Consul: only clients that accept gzip see them, since for those
+        the whole answer is held back until it is complete."""
+        if accepts_gzip(self.request.headers.get("Accept-Encoding", "")):
+            return read_answer(b"", NO_TYPE, meta, status=404, terms=terms)
+        return Reply(404)
 
     async def stream(self, content_type: str, headers: Mapping[str, str]) -> StreamResponse:
         """The beginning of an answer without an end."""
@@ -205,6 +215,22 @@ class Call:
         if "pretty" in self.params:
             return self.json(value)
         return self.api.true if value else self.api.false
+
+
+def read_answer(
+    body: bytes,
+    content_type: bytes,
+    meta: QueryMeta,
+    *,
+    status: int = 200,
+    consistency: bool = False,
+    extra: bytes = b"",
+    terms: Terms | None = None,
+) -> Reply:
+    """A read's answer with the headers that say how fresh it is."""
+    headers = index_headers(meta, consistency=consistency) + extra
+    contact = contact_headers(meta.known_leader, meta.last_contact)
+    return Reply(status, body, content_type, headers, contact, terms, meta.index)
 
 
 DONE: Final = Reply()

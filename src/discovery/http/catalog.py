@@ -82,10 +82,10 @@ async def datacenters(call: Call) -> Reply:
 @describes("Lists nodes.", params=(*READ, "filter", "near", "node-meta"), reply=list[Node])
 async def nodes(call: Call) -> Reply:
     reply: IndexedNodes
-    reply, watch = await call.ask_read("Catalog.ListNodes", _whole_datacenter(call))
+    reply, terms = await call.ask_read("Catalog.ListNodes", _whole_datacenter(call))
     items = apply_filter(call.params.get("filter"), Node, reply.nodes)
     items = await nearest_first(call, items, lambda node: node.node)
-    return await call.list_reply(items, reply, consistency=True, watch=watch)
+    return await call.list_reply(items, reply, consistency=True, terms=terms)
 
 
 @describes(
@@ -137,26 +137,26 @@ async def _instances(call: Call, *, connect: bool) -> Reply:
 async def node(call: Call) -> Reply:
     request = NodeSpecificRequest(node=call.need("Missing node name"), **call.read())
     reply: IndexedNodeServices
-    reply, watch = await call.ask_read("Catalog.NodeServices", request)
+    reply, terms = await call.ask_read("Catalog.NodeServices", request)
     found = reply.node_services
     expression = call.params.get("filter")
     if expression:
         kept = apply_filter(expression, NodeService, list(((found and found.services) or {}).values()))
     if expression and found is not None:
         found = NodeServices(node=found.node, services={instance.id: instance for instance in kept})
-    return call.read_reply(found, reply, consistency=True, watch=watch)
+    return call.read_reply(found, reply, consistency=True, terms=terms)
 
 
 @describes("Reads a node with its services as a list.", rest="{node}", params=(*READ, "filter"), reply=NodeServiceList)
 async def node_services(call: Call) -> Reply:
     request = NodeSpecificRequest(node=call.need("Missing node name"), **call.read())
     reply: IndexedNodeServiceList
-    reply, watch = await call.ask_read("Catalog.NodeServiceList", request)
+    reply, terms = await call.ask_read("Catalog.NodeServiceList", request)
     found = reply.node_services
     kept = apply_filter(call.params.get("filter"), NodeService, found.services or ())
     if found.services is not None:
         found = msgspec.structs.replace(found, services=kept)
-    return call.read_reply(found, reply, consistency=True, watch=watch)
+    return call.read_reply(found, reply, consistency=True, terms=terms)
 
 
 @describes("Lists the services behind a gateway.", rest="{gateway}", params=READ, reply=list[GatewayService] | None)

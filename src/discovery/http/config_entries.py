@@ -10,9 +10,9 @@ from discovery.model.errors import InvalidRequest, NotFound, RequestFailed
 from discovery.model.requests import ConfigEntryQuery, ConfigEntryRequest, IndexedConfigEntries
 from discovery.model.service_rules import several_errors
 
-from .call import Call
+from .call import Call, read_answer
 from .decoding import DecodeError, Decoder, Rules, parse_json, unknown_fields
-from .encoding import ERROR_TEXT, Reply, go_quote, meta_headers
+from .encoding import ERROR_TEXT, Reply, go_quote
 from .operation import READ, Operation, describes
 from .params import parse_uint
 from .weak import fitted
@@ -99,13 +99,13 @@ async def get(call: Call) -> Reply:
         raise RequestFailed(f"invalid config entry kind: {kind}")
     question = ConfigEntryQuery(kind=kind, name=name, **call.read())
     reply: IndexedConfigEntries
-    reply, watch = await call.ask_read("ConfigEntry.Get" if slash else "ConfigEntry.List", question)
+    reply, terms = await call.ask_read("ConfigEntry.Get" if slash else "ConfigEntry.List", question)
     if not slash:
-        return call.read_reply([_shown(entry) for entry in reply.entries or ()], reply, watch=watch)
+        return call.read_reply([_shown(entry) for entry in reply.entries or ()], reply, terms=terms)
     if not reply.entries:
         text = f'Config entry not found for "{kind}" / "{name}"'
-        return Reply(404, text.encode(), ERROR_TEXT, meta_headers(reply), watch, reply.index)
-    return call.read_reply(_shown(reply.entries[0]), reply, watch=watch)
+        return read_answer(text.encode(), ERROR_TEXT, reply, status=404, terms=terms)
+    return call.read_reply(_shown(reply.entries[0]), reply, terms=terms)
 
 
 @describes("Removes a configuration entry.", rest="{kind}/{name}", params=("token", "pretty", "cas"), reply=bool | dict[str, Any])

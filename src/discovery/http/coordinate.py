@@ -38,17 +38,17 @@ async def datacenters(call: Call) -> Reply:
 async def nodes(call: Call) -> Reply:
     _check_enabled(call)
     reply: IndexedCoordinates
-    reply, watch = await call.ask_read("Coordinate.ListNodes", DCSpecificRequest(source=call.source(), **call.read()))
-    return call.read_reply(_of_segment(call, reply), reply, watch=watch)
+    reply, terms = await call.ask_read("Coordinate.ListNodes", DCSpecificRequest(source=call.source(), **call.read()))
+    return call.read_reply(_of_segment(call, reply), reply, terms=terms)
 
 
 @describes("Reads where a node is.", rest="{node}", params=(*READ, "segment"), reply=list[NodeCoordinate])
 async def node(call: Call) -> Reply:
     _check_enabled(call)
     reply: IndexedCoordinates
-    reply, watch = await call.ask_read("Coordinate.Node", NodeSpecificRequest(node=call.rest, **call.read()))
+    reply, terms = await call.ask_read("Coordinate.Node", NodeSpecificRequest(node=call.rest, **call.read()))
     found = _of_segment(call, reply)
-    return call.read_reply(found, reply, watch=watch) if found else call.not_found(reply, watch)
+    return call.read_reply(found, reply, terms=terms) if found else call.not_found(reply, terms)
 
 
 def _of_segment(call: Call, reply: IndexedCoordinates) -> list[NodeCoordinate]:

@@ -16,10 +16,10 @@ from typing import Any, Final
 
 import msgspec
 
-from discovery.model.delegate import CallingWatch
 from discovery.model.duration import Duration
-from discovery.model.requests import QueryMeta
 from discovery.telemetry import Sample
+
+from .freshness import Terms
 
 JSON: Final = b"Content-Type: application/json\r\n"
 ERROR_TEXT: Final = b"Content-Type: text/plain; charset=utf-8\r\n"
@@ -32,25 +32,24 @@ _PIECE: Final = 2048
 """Items encoded in one go."""
 _LONG_BODY: Final = 256 * 1024
 """Bytes from which a body is compressed beside the event loop."""
-_MILLISECOND: Final = 10**6
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 class Reply(msgspec.Struct, gc=False):
-    """What a handler answers. `content_type` and `extra` are whole header lines; with a `watch` the answer, which is as of
-    `index`, may be kept, and is counted in `sample` whenever it is sent again; if it is `consistent`, a quorum is asked each
-    time."""
+    """What a handler answers. `content_type`, `extra` and `contact` are whole header lines; `contact` is what holds for the
+    moment only. With `terms` the answer, which is as of `index`, may be kept, and is counted in `sample` whenever it is given
+    again."""
 
     status: int = 200
     body: bytes = b""
     content_type: bytes = NO_TYPE
     extra: bytes = b""
-    watch: CallingWatch | None = None
+    contact: bytes = b""
+    terms: Terms | None = None
     index: int = 0
     close: bool = False
     compressible: bool = True
     sample: Sample | None = None
-    consistent: bool = False
 
 
 def _other_types(value: Any) -> Any:
@@ -97,21 +96,6 @@ def header(name: str, value: str) -> bytes:
     """A header line. Control characters cannot be part of a value and become spaces."""
     clean = "".join(c if c.isprintable() else " " for c in value)
     return f"{name}: {clean}\r\n".encode()
-
-
-def meta_headers(meta: QueryMeta, *, consistency: bool = False) -> bytes:
-    """The headers that say how fresh a read is. The index is never 0: clients take that for a fault."""
-    lines = b"X-Consul-Index: %d\r\nX-Consul-Knownleader: %s\r\nX-Consul-Lastcontact: %d\r\n" % (
-        meta.index or 1,
-        b"true" if meta.known_leader else b"false",
-        meta.last_contact // _MILLISECOND,
-    )
-    if consistency:
-        lines += b"X-Consul-Effective-Consistency: %s\r\n" % meta.consistency_level.encode()
-    return lines
-
-
-NO_META: Final = meta_headers(QueryMeta())
 
 
 @functools.lru_cache(maxsize=64)
@@ -162,7 +146,7 @@ async def compress_beside(reply: Reply) -> bool:
 
 
 def render(reply: Reply, common: bytes, connection: bytes, *, compress: bool, with_body: bool = True) -> tuple[bytes, bytes]:
-    """The response in two parts, between which the `Date` line belongs, so that kept answers carry the right one.
+    """The response in two parts, between which the lines of the moment belong, so that kept answers carry the right ones.
 
     `common` are header lines that every answer has, `connection` the `Connection` line where there is one.
     """

@@ -4,7 +4,8 @@ import logging
 
 from discovery.model.errors import DiscoveryError, InvalidRequest, NoLeader
 
-from .encoding import ERROR_TEXT, NO_META, NO_TYPE, Reply, header
+from .encoding import ERROR_TEXT, NO_TYPE, Reply, header
+from .freshness import NO_META
 
 _log = logging.getLogger(__name__)
 

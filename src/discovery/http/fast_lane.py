@@ -3,7 +3,8 @@
 Clients repeat themselves to the byte: the same GET over the same kept-alive connection. The encoded answer to such a request
 is kept together with a watch over what it was read from. As long as the watch has not fired and this server holds the
 leader's lease, the kept bytes are what a fresh read would give, and they go out before HTTP is even parsed. A consistent read
-waits for a quorum to confirm that this server leads before its kept bytes go out. A blocking query of a client that has seen
+waits for a quorum to confirm that this server leads before its kept bytes go out; a stale one asks for no lease, and tells how
+long ago the leader was heard of. A blocking query of a client that has seen
 the kept answer waits for its watch, here, with all others who wait for the same; then one of them goes the long way, and what it
 is answered goes to all. The commonest write, a PUT of one key, is taken from its bytes too.
 
@@ -22,10 +23,12 @@ import msgspec
 from aiohttp import StreamReader
 from aiohttp.web import BaseRequest, RequestHandler, Response, Server, StreamResponse
 
+from discovery.model.delegate import LeaderContact
 from discovery.telemetry import Counter as MetricCounter
 
 from .encoding import date_line, render
 from .errors import text_reply
+from .freshness import contact_headers
 from .kept import Kept, KeptAnswers, Waiters
 from .plain_gets import PlainGet, at_once, read_get
 from .plain_puts import PlainPut, read_put
@@ -70,19 +73,29 @@ class ClientLimit:
 
 
 class Lane(msgspec.Struct):
-    """What all connections share. `put` carries a write out for a client's address; `confirm` tells whether a quorum confirms
-    that this server leads now; `wait_seconds` is how long a client waits who wishes for so many nanoseconds."""
+    """What all connections share. `put` carries a write out for a client's address; `leads`, `confirm` and `contact` are the
+    delegate's; `wait_seconds` is how long a client waits who wishes for so many nanoseconds."""
 
     kept: KeptAnswers
     clients: ClientLimit
     leads: Callable[[], bool]
     confirm: Callable[[], Awaitable[bool]]
+    contact: Callable[[], LeaderContact | None]
     put: Callable[[PlainPut, str], Awaitable[tuple[bytes, bool]]]
     wait_seconds: Callable[[int], float]
     tasks: set[asyncio.Task[None]]
     hits: int = 0
     waiting: int = 0
     """How many connections wait for an answer to change."""
+
+    def response(self, kept: Kept) -> bytes | None:
+        """What was kept as an answer of now, unless a fresh one could be another: for lack of the lease, or for its age."""
+        if not kept.terms.stale:
+            return kept.start + date_line() + kept.rest if kept.terms.consistent or self.leads() else None
+        contact = self.contact()
+        if contact is None or 0 < kept.terms.max_stale < contact.age:
+            return None
+        return kept.start + date_line() + contact_headers(contact.known, contact.age) + kept.rest
 
 
 class _Wait(msgspec.Struct):
@@ -258,19 +271,19 @@ class Connection(RequestHandler):
     def _answer_from_lane(self, kept: Kept, question: bytes, data: bytes) -> bool:
         if not self._open():
             return False
-        if kept.consistent:
+        if kept.terms.consistent:
             self._begin(self._answer_confirmed(question, data))
             return True
-        if not self._lane.leads():
-            return False
-        self._send_kept(kept)
-        return True
+        return self._send_kept(kept, self._lane.response(kept))
 
-    def _send_kept(self, kept: Kept, response: bytes = b"") -> None:
+    def _send_kept(self, kept: Kept, response: bytes | None) -> bool:
+        if response is None:
+            return False
         self._lane.hits += 1
         if kept.sample is not None:
             kept.sample.inc(0.0)
-        self._send(response or kept.response())
+        self._send(response)
+        return True
 
     def _send(self, response: bytes) -> None:
         if self.transport is not None:
@@ -283,9 +296,7 @@ class Connection(RequestHandler):
         confirmed = await self._lane.confirm()
         kept = self._lane.kept.find(question) if confirmed else None
         self._underway = False
-        if kept is not None:
-            self._send_kept(kept)
-        else:
+        if kept is None or not self._send_kept(kept, self._lane.response(kept)):
             self._parse(data, read_get(data))
 
     def _put_from_lane(self, data: bytes) -> bool:
@@ -330,7 +341,7 @@ class Connection(RequestHandler):
 
     def _wait_for_change(self, kept: Kept, asked: PlainGet, data: bytes) -> bool:
         lane = self._lane
-        if not self._open() or not (kept.consistent or lane.leads()):
+        if not self._open() or lane.response(kept) is None:
             return False
         timer = self._loop.call_later(lane.wait_seconds(asked.wait), self._waited_enough)
         self._wait = _Wait(data, kept.wait(self), timer)
@@ -376,8 +387,9 @@ class Connection(RequestHandler):
         if self.asked is None:
             return
         self._lane.kept.keep(self.asked.question, kept)
-        if (others := self._others()) is not None:
-            others.tell(kept)
+        response = self._lane.response(kept)
+        if response is not None and (others := self._others()) is not None:
+            others.tell(kept, response)
 
     def end(self) -> None:
         """The long way is over."""

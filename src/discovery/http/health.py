@@ -47,10 +47,10 @@ async def state(call: Call) -> Reply:
 
 async def _checks(call: Call, method: str, request: QueryOptions) -> Reply:
     reply: IndexedHealthChecks
-    reply, watch = await call.ask_read(method, request)
+    reply, terms = await call.ask_read(method, request)
     items = apply_filter(call.params.get("filter"), HealthCheck, reply.health_checks)
     items = await nearest_first(call, items, lambda check: check.node)
-    return await call.list_reply(items, reply, consistency=True, watch=watch)
+    return await call.list_reply(items, reply, consistency=True, terms=terms)
 
 
 @describes(

@@ -52,8 +52,8 @@ _authorization: Final = Decoder(Authorization)
 @describes("Lists intentions, the deciding ones first.", params=(*READ, "filter"), reply=list[Intention])
 async def list_all(call: Call) -> Reply:
     reply: IndexedIntentions
-    reply, watch = await call.ask_read("Intention.List", DCSpecificRequest(**call.read()))
-    return call.read_reply(apply_filter(call.params.get("filter"), Intention, reply.intentions), reply, watch=watch)
+    reply, terms = await call.ask_read("Intention.List", DCSpecificRequest(**call.read()))
+    return call.read_reply(apply_filter(call.params.get("filter"), Intention, reply.intentions), reply, terms=terms)
 
 
 @describes("Makes an intention.", params=COMMON, body=Intention, reply=dict[str, str])

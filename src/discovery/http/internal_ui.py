@@ -49,19 +49,19 @@ class ServiceSummary(Record, frozen=True, kw_only=True):
 @describes("Lists nodes with all that is on them.", params=(*READ, "filter"), reply=list[NodeInfo])
 async def nodes(call: Call) -> Reply:
     reply: IndexedNodeDump
-    reply, watch = await call.ask_read("Internal.NodeDump", DCSpecificRequest(**call.read()))
+    reply, terms = await call.ask_read("Internal.NodeDump", DCSpecificRequest(**call.read()))
     found = [_shown(entry) for entry in apply_filter(call.params.get("filter"), NodeInfo, reply.dump)]
-    return call.read_reply(found, reply, watch=watch)
+    return call.read_reply(found, reply, terms=terms)
 
 
 @describes("Reads a node with all that is on it.", rest="{node}", params=READ, reply=NodeInfo)
 async def node(call: Call) -> Reply:
     request = NodeSpecificRequest(node=call.need("Missing node name"), **call.read())
     reply: IndexedNodeDump
-    reply, watch = await call.ask_read("Internal.NodeInfo", request)
+    reply, terms = await call.ask_read("Internal.NodeInfo", request)
     if not reply.dump:
-        return call.not_found(reply, watch)
-    return call.read_reply(_shown(reply.dump[0]), reply, watch=watch)
+        return call.not_found(reply, terms)
+    return call.read_reply(_shown(reply.dump[0]), reply, terms=terms)
 
 
 def _shown(entry: NodeInfo) -> NodeInfo:
@@ -72,9 +72,9 @@ def _shown(entry: NodeInfo) -> NodeInfo:
 @describes("Lists services in short.", params=(*READ, "filter"), reply=list[ServiceSummary])
 async def services(call: Call) -> Reply:
     reply: IndexedCheckServiceNodes
-    reply, watch = await call.ask_read("Internal.ServiceDump", ServiceDumpRequest(**call.read()))
+    reply, terms = await call.ask_read("Internal.ServiceDump", ServiceDumpRequest(**call.read()))
     found = apply_filter(call.params.get("filter"), CheckServiceNode, reply.nodes)
-    return call.read_reply(summaries(found), reply, watch=watch)
+    return call.read_reply(summaries(found), reply, terms=terms)
 
 
 @describes("Lists the services behind a gateway in short.", rest="{gateway}", params=READ, reply=list[ServiceSummary])

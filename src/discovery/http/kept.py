@@ -9,28 +9,23 @@ import msgspec
 from discovery.model.delegate import CallingWatch
 from discovery.telemetry import Sample
 
-from .encoding import date_line
+from .freshness import Terms
 
 
 class Kept(msgspec.Struct, gc=False):
-    """An encoded answer as of `index`, without the `Date` line that belongs between its parts."""
+    """An encoded answer as of `index`, without the lines of the moment that belong between its parts."""
 
     start: bytes
     rest: bytes
-    watch: CallingWatch
+    terms: Terms
     index: int = 0
     sample: Sample | None = None
-    consistent: bool = False
-    """Whether leadership has to be confirmed by a quorum each time."""
     waiters: "Waiters | None" = None
-
-    def response(self) -> bytes:
-        return self.start + date_line() + self.rest
 
     def wait(self, waiter: "Waiter") -> "Waiters":
         """Tell `waiter` when this has changed."""
         if self.waiters is None:
-            self.waiters = Waiters(self.watch)
+            self.waiters = Waiters(self.terms.watch)
         self.waiters.add(waiter)
         return self.waiters
 
@@ -52,7 +47,7 @@ class KeptAnswers:
         kept = self._entries.get(request)
         if kept is None:
             return None
-        if kept.watch.fired:
+        if kept.terms.watch.fired:
             self._forget(request)
             return None
         self._entries.move_to_end(request)
@@ -61,7 +56,7 @@ class KeptAnswers:
     def keep(self, request: bytes, kept: Kept) -> None:
         """Unless there is one that still holds: others may wait for that one to change."""
         size = _size(request, kept)
-        if size > self._max_bytes // 8 or not self._max_entries or kept.watch.fired or self.find(request) is not None:
+        if size > self._max_bytes // 8 or not self._max_entries or kept.terms.watch.fired or self.find(request) is not None:
             return
         self._entries[request] = kept
         self._bytes += size
@@ -119,9 +114,8 @@ class Waiters:
             del self._waiting[waiter]
             waiter.ask_for(self)
 
-    def tell(self, kept: Kept) -> None:
+    def tell(self, kept: Kept, response: bytes) -> None:
         """The answer as it is now."""
-        response = kept.response()
         for waiter in self._leave():
             waiter.hear(kept, response)
 

@@ -6,8 +6,8 @@ from discovery.model.errors import InvalidRequest, RequestFailed, TooLarge
 from discovery.model.records import DirEntry
 from discovery.model.requests import IndexedDirEntries, IndexedKeyList, KeyListRequest, KeyRequest, KVSRequest
 
-from .call import Api, Call
-from .encoding import NO_TYPE, Reply, meta_headers
+from .call import Api, Call, read_answer
+from .encoding import NO_TYPE, Reply
 from .operation import COMMON, READ, describes
 from .params import parse_uint
 
@@ -33,22 +33,22 @@ async def get(call: Call) -> Reply:
     if not tree and not call.rest:
         raise InvalidRequest(_MISSING_KEY)
     reply: IndexedDirEntries
-    reply, watch = await call.ask_read("KVS.List" if tree else "KVS.Get", request)
+    reply, terms = await call.ask_read("KVS.List" if tree else "KVS.Get", request)
     if not reply.entries:
-        return Reply(404, b"", NO_TYPE, meta_headers(reply), watch, reply.index)
+        return read_answer(b"", NO_TYPE, reply, status=404, terms=terms)
     if "raw" in call.params and not tree:
-        return Reply(200, reply.entries[0].value or b"", _RAW_TYPE, meta_headers(reply) + _RAW_HEADERS, watch, reply.index)
-    return await call.list_reply(reply.entries, reply, watch=watch)
+        return read_answer(reply.entries[0].value or b"", _RAW_TYPE, reply, extra=_RAW_HEADERS, terms=terms)
+    return await call.list_reply(reply.entries, reply, terms=terms)
 
 
 async def _keys(call: Call) -> Reply:
     separator = call.params.get("separator") or call.params.get("seperator")
     request = KeyListRequest(prefix=call.rest, seperator=separator, **call.read())
     reply: IndexedKeyList
-    reply, watch = await call.ask_read("KVS.ListKeys", request)
+    reply, terms = await call.ask_read("KVS.ListKeys", request)
     if not reply.keys and call.rest:
-        return Reply(404, b"", NO_TYPE, meta_headers(reply), watch, reply.index)
-    return await call.list_reply(reply.keys or [], reply, watch=watch)
+        return read_answer(b"", NO_TYPE, reply, status=404, terms=terms)
+    return await call.list_reply(reply.keys or [], reply, terms=terms)
 
 
 @describes(

@@ -20,7 +20,8 @@ from discovery.model.requests import (
 
 from .call import DONE, Call
 from .decoding import DecodeError, Decoder
-from .encoding import JSON, Reply, meta_headers
+from .encoding import JSON, Reply
+from .freshness import meta_headers
 from .nulls import BareInstance, bare_instance
 from .operation import COMMON, CONSISTENCY, READ, describes
 from .params import parse_bool
@@ -54,8 +55,8 @@ _body: Final = Decoder(PreparedQuery)
 @describes("Lists prepared queries.", params=READ, reply=list[PreparedQuery])
 async def list_all(call: Call) -> Reply:
     reply: IndexedPreparedQueries
-    reply, watch = await call.ask_read("PreparedQuery.List", DCSpecificRequest(**call.read()))
-    return call.read_reply(reply.queries or [], reply, consistency=True, watch=watch)
+    reply, terms = await call.ask_read("PreparedQuery.List", DCSpecificRequest(**call.read()))
+    return call.read_reply(reply.queries or [], reply, consistency=True, terms=terms)
 
 
 @describes("Makes a prepared query.", params=COMMON, body=PreparedQuery, reply=dict[str, str])

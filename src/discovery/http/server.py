@@ -90,6 +90,7 @@ class HttpServer:
             clients=self._clients,
             leads=delegate.leads,
             confirm=delegate.confirm,
+            contact=delegate.contact,
             put=self._put,
             wait_seconds=lambda wished: self._api.options.wait_seconds(wished),
             tasks=set(),
@@ -223,9 +224,10 @@ class HttpServer:
         start, rest = render(reply, self._common, connection, compress=compress, with_body=with_body and not long_body)
         if old_version:
             start = start.replace(b"HTTP/1.1", b"HTTP/1.0", 1)
-        if reply.watch is not None and keep_alive and not long_body:
-            client.keep(Kept(start, rest, reply.watch, reply.index, reply.sample, reply.consistent))
-        return Encoded(start + date_line() + rest, long_body, status=reply.status, keep_alive=keep_alive)
+        if reply.terms is not None and keep_alive and not long_body:
+            lasting = start if reply.terms.stale else start + reply.contact
+            client.keep(Kept(lasting, rest, reply.terms, reply.index, reply.sample))
+        return Encoded(start + date_line() + reply.contact + rest, long_body, status=reply.status, keep_alive=keep_alive)
 
     async def _answer(self, request: BaseRequest) -> Reply | StreamResponse:
         raw_path, query = request_parts(request.raw_path)
@@ -254,7 +256,7 @@ class HttpServer:
             return reply
         sample.observe(time.perf_counter() - started)
         self._meter.count_catalog(route.path, reply.status)
-        if reply.watch is not None:
+        if reply.terms is not None:
             reply.sample = sample
         return reply
 
@@ -271,10 +273,7 @@ class HttpServer:
         try:
             if route.namespaced:
                 call.refuse_namespace()
-            reply = await handler(call)
-            if isinstance(reply, Reply) and reply.watch is not None:
-                reply.consistent = "consistent" in call.params
-            return reply
+            return await handler(call)
         except ConnectionError:
             raise
         except DiscoveryError as error:

@@ -132,5 +132,5 @@ async def list_all(call: Call) -> Reply:
 
 async def _sessions(call: Call, method: str, request: QueryOptions) -> Reply:
     reply: IndexedSessions
-    reply, watch = await call.ask_read(method, request)
-    return call.read_reply(reply.sessions or [], reply, watch=watch)
+    reply, terms = await call.ask_read(method, request)
+    return call.read_reply(reply.sessions or [], reply, terms=terms)

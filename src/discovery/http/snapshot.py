@@ -3,7 +3,8 @@
 from typing import Final
 
 from .call import DONE, Call
-from .encoding import Reply, meta_headers
+from .encoding import Reply
+from .freshness import meta_headers
 from .operation import describes
 
 _TYPE: Final = b"Content-Type: application/x-gzip\r\n"

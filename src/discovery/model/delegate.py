@@ -4,6 +4,8 @@ by asking a server. Nothing above it knows which."""
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import msgspec
+
 from .records import Record
 from .requests import QueryMeta
 
@@ -28,8 +30,7 @@ class CallingWatch(Watch, Protocol):
 class Answer(Protocol):
     """A reply together with the watch over what it was read from, where there is one.
 
-    `watch` is None where freshness cannot be told locally (an answer from another server, a stale read): such an answer may
-    not be kept.
+    `watch` is None where freshness cannot be told locally (an answer from another server): such an answer may not be kept.
     """
 
     @property
@@ -43,6 +44,13 @@ class WatchedAnswer(Answer, Protocol):
     def watch(self) -> CallingWatch | None: ...
 
 
+class LeaderContact(msgspec.Struct, frozen=True, gc=False):
+    """`known`: whether there is a leader as far as this server knows; `age`: nanoseconds since it was heard of."""
+
+    known: bool
+    age: int
+
+
 class Delegate(Protocol):
     """Answers RPC methods by name (`model.methods.METHODS`)."""
 
@@ -54,6 +62,9 @@ class Delegate(Protocol):
 
     def leads(self) -> bool:
         """Whether a kept answer may be served for a default (leader) read right now, that is: we lead and hold the lease."""
+
+    def contact(self) -> LeaderContact | None:
+        """What a kept answer may say of the leader right now, when given again for a stale read; None: it may not be given."""
 
     async def confirm(self) -> bool:
         """Whether a quorum confirms that we lead, asked after this call: a kept answer may then be served for a consistent

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from discovery.model import commands as c
 from discovery.model import requests as r
+from discovery.model.delegate import LeaderContact
 from discovery.model.duration import Duration
 from discovery.model.errors import DiscoveryError, NoLeader, NoPathToDatacenter, RequestFailed
 from discovery.model.methods import METHODS
@@ -196,6 +197,16 @@ class Endpoints:
     def leads(self) -> bool:
         return self._replica.leader_ready and self._replica.lease_valid()
 
+    def contact(self) -> LeaderContact | None:
+        replica = self._replica
+        if replica.stopped or self._has_no_news():
+            return None
+        return LeaderContact(replica.known_leader, int(replica.last_contact() * 1e9))
+
+    def _has_no_news(self) -> bool:
+        """Whether this server never had a leader: what it holds may be anything, however stale a reader bears it."""
+        return not self._replica.known_leader and self._replica.never_had_leader
+
     async def confirm(self) -> bool:
         """Whether a quorum confirms that we lead; everything committed until now is applied then."""
         if not self._replica.leader_ready:
@@ -228,7 +239,7 @@ class Endpoints:
         await self._replica.leadership_changed(min(remaining, self._hold_time / 16 * self._rng.uniform(0.1, 1)))
 
     async def _answer_stale(self, method: str, request: Any) -> ServerAnswer:
-        if not self._replica.known_leader and self._replica.never_had_leader:
+        if self._has_no_news():
             raise NoLeader(self._no_leader_reason())
         answer = await self._read(method, request, "stale")
         return ServerAnswer(answer.reply, answer.watch)

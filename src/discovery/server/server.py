@@ -16,7 +16,7 @@ import msgspec
 
 from discovery.model import commands as c
 from discovery.model import requests as r
-from discovery.model.delegate import WatchedAnswer
+from discovery.model.delegate import LeaderContact, WatchedAnswer
 from discovery.model.errors import DiscoveryError, NoLeader
 from discovery.model.methods import METHODS
 from discovery.model.records import AutopilotConfig, Coordinate, Record
@@ -340,6 +340,9 @@ class Server:
 
     def leads(self) -> bool:
         return self.endpoints.leads()
+
+    def contact(self) -> LeaderContact | None:
+        return self.endpoints.contact()
 
     async def confirm(self) -> bool:
         return await self.endpoints.confirm()
