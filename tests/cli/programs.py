@@ -68,6 +68,8 @@ class PretendedAgent:
     def __init__(self, host: str, *, tls: ssl.SSLContext | None = None, socket_path: Path | None = None) -> None:
         self.answers: dict[str, tuple[int, bytes]] = {}
         self.asked: list[Asked] = []
+        self.held_back: dict[str, threading.Event] = {}
+        """What is answered only once its event is set."""
         if socket_path is not None:
             self._server: socketserver.BaseServer = socketserver.ThreadingUnixStreamServer(str(socket_path), self._handler())
             self.address = f"unix://{socket_path}"
@@ -103,6 +105,8 @@ class PretendedAgent:
                 line = f"{self.command} {self.path}"
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 agent.asked.append(Asked(line, body, dict(self.headers)))
+                if line in agent.held_back:
+                    agent.held_back[line].wait(PATIENCE)
                 status, answer = agent.answers.get(line, (404, b"nothing here"))
                 self.send_response(status)
                 self.send_header("X-Consul-Index", "7")

@@ -4,6 +4,7 @@ import contextlib
 import json
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,34 @@ def test_an_interrupt_while_waiting_leaves_nothing_behind(agent: Agent, address:
         assert waiting.returncode == 1
         assert len(agent.http("GET", "/v1/session/list")) == 1
     assert nothing_left(agent, "wait")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_while_the_session_is_made_leaves_none_behind(number: signal.Signals, pretended: PretendedAgent) -> None:
+    create, destroy = "PUT /v1/session/create", "PUT /v1/session/destroy/s1"
+    for line, answer in (("GET /v1/agent/self", {}), (create, {"ID": "s1"}), (destroy, True)):
+        pretended.answer(line, answer)
+    pretended.held_back[create] = threading.Event()
+    process = start("lock", "p", "true", address=pretended.address)
+    until(lambda: create in pretended.lines, "the session to be asked for")
+    process.send_signal(number)
+    pretended.held_back[create].set()
+    assert process.communicate(timeout=PATIENCE) == ("", "Shutdown triggered or timeout during lock acquisition\n")
+    assert process.returncode == 1
+    assert pretended.lines[-1] == destroy
+
+
+def test_a_second_interrupt_does_not_wait_for_the_session(pretended: PretendedAgent) -> None:
+    create = "PUT /v1/session/create"
+    pretended.answer("GET /v1/agent/self", {})
+    pretended.held_back[create] = threading.Event()
+    process = start("lock", "p", "true", address=pretended.address)
+    until(lambda: create in pretended.lines, "the session to be asked for")
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=PATIENCE) == ("", "Shutdown triggered or timeout during lock acquisition\n")
+    assert process.returncode == 1
+    pretended.held_back[create].set()
 
 
 def test_a_key_of_another_kind_is_not_taken(agent: Agent, address: str) -> None:

@@ -67,5 +67,21 @@ def interruptible() -> contextlib.AbstractContextManager[None]:
     return on_interrupt(_raise)
 
 
+@contextlib.contextmanager
+def interrupts_wait() -> Iterator[None]:
+    """For what must not be left half done: the first interrupt inside is raised as `KeyboardInterrupt` at the end."""
+    came: list[None] = []
+
+    def note() -> None:
+        if came:
+            _raise()
+        came.append(None)
+
+    with on_interrupt(note):
+        yield
+    if came:
+        _raise()
+
+
 def _raise() -> NoReturn:
     raise KeyboardInterrupt

@@ -1,5 +1,6 @@
 """`lock`: a program that runs only while a lock is held."""
 
+import contextlib
 import enum
 import queue
 import signal
@@ -44,32 +45,38 @@ def _lock(given: Parsed) -> int:
     client = client_of(given)
     with failing("Error querying Consul agent"):
         client.get("/v1/agent/self")
-    with child.interruptible():
-        return _with_session(given, client, prefix, name)
-
-
-def _with_session(given: Parsed, client: Client, prefix: str, name: str) -> int:
-    limit = given.number("n")
-    with failing("Lock setup failed: failed to create session"):
-        session = Session(client, name, "delete" if limit > 1 else "")
-    if limit > 1:
-        _tell(given, f"Setting up semaphore (limit {limit}) at prefix: {prefix}")
-        primitive: Primitive = Semaphore(client, prefix, session.id, limit)
-    else:
-        _tell(given, f"Setting up lock at path: {prefix.strip('/')}/.lock")
-        primitive = KeyLock(client, prefix, session.id)
     try:
+        with child.interruptible():
+            primitive, code = _with_session(given, client, prefix, name)
+    except KeyboardInterrupt:
+        raise Failed(_NOT_ACQUIRED) from None
+    _clean_up(given, primitive)
+    return code
+
+
+def _with_session(given: Parsed, client: Client, prefix: str, name: str) -> tuple[Primitive, int]:
+    """The lock, no longer held, and the exit code. Raises KeyboardInterrupt."""
+    limit = given.number("n")
+    with contextlib.ExitStack() as opened:
+        with child.interrupts_wait(), failing("Lock setup failed: failed to create session"):
+            session = Session(client, name, "delete" if limit > 1 else "")
+            opened.callback(_close, session)
+        primitive = _primitive(given, client, prefix, session.id)
         _acquire(given, primitive)
         events: _Events = queue.SimpleQueue()
         with child.on_interrupt(lambda: events.put(_Event.INTERRUPTED)):
             code = _run(given, primitive, events)
             _release(primitive)
-    except KeyboardInterrupt:
-        raise Failed(_NOT_ACQUIRED) from None
-    finally:
-        _close(session)
-    _clean_up(given, primitive)
-    return code
+    return primitive, code
+
+
+def _primitive(given: Parsed, client: Client, prefix: str, session: str) -> Primitive:
+    limit = given.number("n")
+    if limit > 1:
+        _tell(given, f"Setting up semaphore (limit {limit}) at prefix: {prefix}")
+        return Semaphore(client, prefix, session, limit)
+    _tell(given, f"Setting up lock at path: {prefix.strip('/')}/.lock")
+    return KeyLock(client, prefix, session)
 
 
 def _tell(given: Parsed, text: str) -> None:
@@ -96,7 +103,8 @@ def _release(primitive: Primitive) -> None:
 
 def _close(session: Session) -> None:
     try:
-        session.close()
+        with child.interrupts_wait():
+            session.close()
     except RequestError as error:
         print(f"Session {session.id} is left to end by itself: {error}", file=sys.stderr)
 
