@@ -298,6 +298,24 @@ def test_news_of_a_commit_does_not_wait_long() -> None:
     assert core.deadline() > 0.006
 
 
+def test_news_of_a_commit_that_travelled_is_not_told_again() -> None:
+    """One client that writes again and again: each append brings the news of the commit before."""
+    core = as_leader(raft(commit_notice_delay=0.005))
+    for peer in ("s2", "s3"):
+        acked(core, peer, 1)
+    for turn in range(20):
+        now = turn * 0.002
+        core.tick(now)
+        index, _ = core.propose(b"x")
+        appends = carry_out(core).of(AppendEntries)
+        assert [(message.commit, len(message.entries)) for message in appends] == [(index - 1, 1)] * 2
+        for peer in ("s2", "s3"):
+            core.step(AppendReply(peer, "s1", 1, True, index), now + 0.001)
+        assert carry_out(core).of(AppendEntries) == []
+    core.tick(now + 0.006)
+    assert [message.commit for message in carry_out(core).of(AppendEntries)] == [index, index]
+
+
 # followers
 
 

@@ -322,7 +322,7 @@ class Leader:
         for entry in map(log.entry, range(max(before + 1, self._term_start), index + 1)):
             if entry.kind is EntryKind.COMMAND:
                 self._uncommitted_bytes -= entry_size(entry)
-        self._notice_due = min(self._notice_due, now + self._timings.commit_notice)
+        self._notice_due = now + self._timings.commit_notice
         if before < log.membership.index <= index:
             self._on_configuration_committed(now)
 

@@ -31,7 +31,7 @@ class Options:
     """A leader whose disk has finished nothing for this long steps down: about what an election costs. Without this, a leader
     with a dead disk would stay in office by its heartbeats."""
     commit_notice_delay: float = 0.005
-    """How long news of a commit waits for an append to travel with. Not multiplied."""
+    """How long news of the newest commit waits for an append to travel with. Not multiplied."""
     raft_multiplier: int = 1
     max_inflight_messages: int = 64
     max_inflight_bytes: int = 8 << 20

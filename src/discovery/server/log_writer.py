@@ -26,16 +26,24 @@ class LogWriter:
         self._later: deque[Job] = deque()
         self._jobs: queue.SimpleQueue[tuple[Job, Job] | None] = queue.SimpleQueue()
         self._stopped = False
-        self.busy = False
+        self._running = False
         self.idle: Job = _nothing
         self.failed: Callable[[BaseException], None] = lambda error: None
         self._thread = threading.Thread(target=self._run, name="raft-log", daemon=True)
         self._thread.start()
 
+    @property
+    def busy(self) -> bool:
+        """Whether a job runs or was submitted to run."""
+        return self._running or bool(self._waiting)
+
     def submit(self, job: Job, done: Job) -> None:
-        """Run `job` on the thread after those submitted before, then `done` on the loop."""
+        """Run `job` on the thread after those submitted before, then `done` on the loop.
+
+        It starts when this turn of the loop is over: before that the thread would only wait for the interpreter's lock.
+        """
         self._waiting.append((job, done))
-        self._start()
+        self._loop.call_soon(self._start)
 
     def submit_later(self, job: Job) -> None:
         """Run `job` on the thread when nothing else waits."""
@@ -49,13 +57,13 @@ class LogWriter:
         self._thread.join()
 
     def _start(self) -> None:
-        if self.busy or self._stopped:
+        if self._running or self._stopped:
             return
         if self._waiting:
-            self.busy = True
+            self._running = True
             self._jobs.put(self._waiting.popleft())
         elif self._later:
-            self.busy = True
+            self._running = True
             self._jobs.put((self._later.popleft(), _nothing))
 
     def _run(self) -> None:
@@ -77,7 +85,7 @@ class LogWriter:
 
     def _completed(self, done: Job) -> None:
         """What waits goes next; else the replica has its turn before any job for later."""
-        self.busy = False
+        self._running = False
         if self._waiting:
             self._start()
         done()

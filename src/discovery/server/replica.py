@@ -117,6 +117,7 @@ class Replica:
         self._started_at = time.monotonic()
         self._replay_end = raft.last_index
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
         metrics.raft_applied_index.read = lambda: float(raft.applied_index)
         metrics.raft_last_index.read = lambda: float(raft.last_index)
 
@@ -371,10 +372,18 @@ class Replica:
         self._arm()
 
     def _arm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        """A timer that comes too early is left: it costs less than another one each turn, of which most move the deadline on."""
         deadline = self._raft.deadline()
-        self._timer = self._loop.call_at(deadline, self._turn) if deadline < math.inf else None
+        if self._timer is not None:
+            if self._timer_at <= deadline:
+                return
+            self._timer.cancel()
+        self._timer_at = deadline
+        self._timer = self._loop.call_at(deadline, self._due) if deadline < math.inf else None
+
+    def _due(self) -> None:
+        self._timer = None
+        self._turn()
 
     def _carry_out(self) -> None:
         while (ready := self._raft.ready(write=not self._writer.busy)) is not None:

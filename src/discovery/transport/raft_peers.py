@@ -172,8 +172,7 @@ class RaftPeers:
 class _Peer:
     """The way to one peer: connected, being dialled, or neither until `retry_at` (seconds of the loop's clock)."""
 
-    __slots__ = ("_flush_scheduled", "_pending", "_pending_bytes", "address", "connected_at", "connection", "dial",
-                 "failures", "retry_at")  # fmt: skip
+    __slots__ = ("_pending", "_pending_bytes", "address", "connected_at", "connection", "dial", "failures", "retry_at")
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -184,7 +183,6 @@ class _Peer:
         self.failures = 0
         self._pending: list[bytes] = []
         self._pending_bytes = 0
-        self._flush_scheduled = False
 
     @property
     def waiting_bytes(self) -> int:
@@ -193,16 +191,14 @@ class _Peer:
         return self._pending_bytes + unsent
 
     def add(self, frame: bytes) -> None:
-        """Send a frame at the end of this turn of the event loop, or when connected."""
+        """Send a frame at once, or when connected."""
         self._pending.append(frame)
         self._pending_bytes += len(frame)
-        if self.connection is not None and not self._flush_scheduled:
-            self._flush_scheduled = True
-            asyncio.get_running_loop().call_soon(self.flush)
+        if self.connection is not None:
+            self.flush()
 
     def flush(self) -> None:
         """Write what is pending in one piece."""
-        self._flush_scheduled = False
         if self.connection is not None and self._pending and not self.connection.closing:
             self.connection.send_frames(self._pending)
             self._pending = []
