@@ -166,7 +166,7 @@ class Outcome:
 def carry_out(core: Raft, *, install: bool = True) -> Outcome:
     """Does everything the core wants, the disk included, until it wants no more."""
     outcome = Outcome()
-    while (ready := core.ready()) is not None:
+    while core.has_ready() and (ready := core.ready()) is not None:
         outcome.add(ready)
         if ready.write_id is not None:
             core.persisted(ready.write_id)
@@ -264,6 +264,11 @@ class Member:
         self.raft.snapshot_installed(meta)
 
 
+def _ready(member: Member) -> Ready | None:
+    write = not member.writes
+    return member.raft.ready(write=write) if member.raft.has_ready(write=write) else None
+
+
 class Cluster:
     """`spares` are servers that run but belong to nobody yet. `terms` and `term` give servers a past."""
 
@@ -339,7 +344,7 @@ class Cluster:
         """Does what the cores want; tells whether that was anything."""
         busy = False
         for member in self.servers.values():
-            while member.up and (ready := member.raft.ready(write=not member.writes)) is not None:
+            while member.up and (ready := _ready(member)) is not None:
                 busy = True
                 self._handle(member, ready)
         return busy

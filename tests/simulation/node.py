@@ -184,7 +184,7 @@ class Node:
     def pump(self) -> None:
         """One turn: takes everything the core wants done, until it wants nothing more."""
         self._propose()
-        while (ready := self.raft.ready(write=self.world.swarm.overlapping_writes or not self._disk_busy)) is not None:
+        while (ready := self._ready()) is not None:
             self._handle(ready)
         is_leader = self.raft.role is Role.LEADER
         if is_leader and not self._was_leader:
@@ -215,6 +215,13 @@ class Node:
                 answer(REFUSED)
         else:
             self._waiting[index] = (term, [answer for _, answer in requests])
+
+    def _ready(self) -> Ready | None:
+        write = self.world.swarm.overlapping_writes or not self._disk_busy
+        expected = self.raft.has_ready(write=write)
+        ready = self.raft.ready(write=write)
+        assert ready is None or expected, f"{self.raft!r} had something to do and did not say so"
+        return ready
 
     def _handle(self, ready: Ready) -> None:
         if ready.committed:

@@ -298,6 +298,20 @@ class Raft:
         elif self._may_campaign() and self._timer.is_over(now):
             self._campaign_before_vote()
 
+    def has_ready(self, *, write: bool = True) -> bool:
+        """Whether `ready` may have something to give. Cheap, and never wrongly false."""
+        log = self._log
+        return bool(
+            self._messages
+            or log.handed < min(log.committed, log.persisted)
+            or (write and self._persistence.has_waiting(HardState(self.term, self.vote)))
+            or (self._leader is not None and self._leader.has_ready(self._now))
+            or self._snapshots_to_send
+            or self._reads_released
+            or self._reads_failed
+            or (self._installing is not None and not self._install_announced)
+        )
+
     def ready(self, *, write: bool = True) -> Ready | None:
         """What is to be done now, None if nothing. With `write` false everything that needs the disk is held back.
 

@@ -189,6 +189,13 @@ class Leader:
             self._quorum_excuse = now - self._timings.heartbeat_interval
         return now - max(heard, self._quorum_excuse) >= self._timings.lease
 
+    def has_ready(self, now: float) -> bool:
+        """Whether there may be something to send, or reads to release."""
+        if now >= self._notice_due or self._rounds.has_reads_to_move():
+            return True
+        last = self._log.last_index
+        return any(progress.next <= last or progress.poked for progress in self.progress.values())
+
     # heartbeat rounds
 
     def start_reads(self, now: float) -> None:

@@ -29,6 +29,9 @@ class Persistence:
         """What was promised and has not left never will: its term is over, or its entries never reach the disk."""
         self._promises.clear()
 
+    def has_waiting(self, hard_state: HardState) -> bool:
+        return bool(self._promises) or self._log.has_unwritten() or hard_state != self._handed
+
     def start(self, ready: Ready, hard_state: HardState, *, with_entries: bool) -> None:
         """Moves what awaits the disk into `ready`. Promises leave at once if nothing stands between them and the disk."""
         promises, self._promises = self._promises, []

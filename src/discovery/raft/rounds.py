@@ -37,6 +37,10 @@ class Rounds:
     def has_waiting_reads(self) -> bool:
         return bool(self._waiting)
 
+    def has_reads_to_move(self) -> bool:
+        """Reads that wait for a round to begin, or that may be answered."""
+        return bool(self._waiting or self._released)
+
     def attach_reads(self, committed: int) -> None:
         """The reads that waited share the newest round, which has only just begun; `committed` is what they must see."""
         self._reads.append((self.last, committed, self._waiting))

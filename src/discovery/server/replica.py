@@ -91,7 +91,7 @@ class Replica:
         self._raft = raft
         self._log_store = log_store
         self._writer = writer
-        writer.idle = self._schedule
+        writer.idle = self._schedule_if_needed
         writer.failed = self._disk_failed
         self._store = store
         self._send = send
@@ -108,7 +108,7 @@ class Replica:
         self._changing = asyncio.Lock()
         self._change: _Change | None = None
         self._leadership_waiters: list[asyncio.Future[None]] = []
-        self._seen: tuple[Role, int, str | None] = (raft.role, raft.term, raft.leader_id)
+        self._seen = self._situation()
         self._ready_term = -1
         self._announced = False
         self._ever_led = False
@@ -309,7 +309,7 @@ class Replica:
             self._log.warning("dropped what a peer sent: %s", error)
         except Exception as error:
             self._break(error)
-        self._schedule()
+        self._schedule_if_needed()
 
     def unreachable(self, server_id: str) -> None:
         self._raft.report_unreachable(server_id)
@@ -355,6 +355,11 @@ class Replica:
             self._scheduled = True
             self._loop.call_soon(self._turn)
 
+    def _schedule_if_needed(self) -> None:
+        """Most answers of followers change nothing: another has been faster."""
+        if self._raft.has_ready(write=not self._writer.busy) or self._proposals.waiting or self._seen != self._situation():
+            self._schedule()
+
     def _turn(self) -> None:
         self._scheduled = False
         if self._stopped:
@@ -386,7 +391,7 @@ class Replica:
         self._turn()
 
     def _carry_out(self) -> None:
-        while (ready := self._raft.ready(write=not self._writer.busy)) is not None:
+        while (ready := self._ready()) is not None:
             self._send_all(ready.messages)
             self._persist(ready)
             if ready.install_snapshot is not None:
@@ -399,6 +404,10 @@ class Replica:
                 self.hooks.send_snapshot(header)
             self._barriers.take(ready)
             self._to_apply.extend(ready.committed)
+
+    def _ready(self) -> Ready | None:
+        write = not self._writer.busy
+        return self._raft.ready(write=write) if self._raft.has_ready(write=write) else None
 
     def _persist(self, ready: Ready) -> None:
         if ready.write_id is None:
@@ -478,8 +487,11 @@ class Replica:
 
     # --- changes of role ---------------------------------------------------------------------------------------------
 
+    def _situation(self) -> tuple[Role, int, str | None]:
+        return self._raft.role, self._raft.term, self._raft.leader_id
+
     def _notice_role(self) -> None:
-        now = (self._raft.role, self._raft.term, self._raft.leader_id)
+        now = self._situation()
         if now != self._seen:
             was, self._seen = self._seen, now
             self._role_changed(was, now)
