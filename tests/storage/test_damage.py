@@ -1,7 +1,9 @@
 """A damaged log is found and named; it never comes back shorter than what was acknowledged."""
 
 import random
+import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -77,6 +79,35 @@ def test_zeroed_pages(tmp_path: Path) -> None:
         check_whole_or_named(copy)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM entries WHERE idx = 40",
+        "DELETE FROM entries WHERE idx = 39",
+        "DELETE FROM entries WHERE idx = 1",
+        "DELETE FROM entries WHERE idx > 20",
+        "DELETE FROM entries",
+        "UPDATE entries SET write = write - 1 WHERE idx = 40",
+        "UPDATE entries SET write = write + 1 WHERE idx = 40",
+        "UPDATE entries SET write = write + 1 WHERE idx = 20",
+        "UPDATE entries SET write = 'x' WHERE idx = 40",
+        "UPDATE entries SET term = 'x' WHERE idx = 40",
+        "UPDATE entries SET data = x'00' WHERE idx = 40",
+        "UPDATE entries SET idx = 41 WHERE idx = 40",
+        "UPDATE state SET writes = writes + 1",
+        "UPDATE state SET last_index = 2",
+        "DELETE FROM state",
+    ],
+)
+def test_rows_that_vanished_or_changed(tmp_path: Path, damage: str) -> None:
+    """The first write set term and vote; the others only appended."""
+    image = written(tmp_path / "log", WRITES, close=True)
+    with closing(sqlite3.connect(image / "raft.db")) as database, database:
+        assert database.execute("SELECT last_index FROM state").fetchone() == (1,)
+        database.execute(damage)
+    assert check_whole_or_named(image) == "named"
+
+
 def test_the_refused_file_is_left_as_it_was(tmp_path: Path) -> None:
     """Opening a damaged write-ahead log the ordinary way would cut it for good."""
     image = written(tmp_path / "log", WRITES)
@@ -132,7 +163,7 @@ def test_an_unknown_format(tmp_path: Path) -> None:
     store = log_of(tmp_path)
     store.set_meta("format", b"99")
     store.close()
-    with pytest.raises(CorruptLog, match="format b'99' is not b'1'"):
+    with pytest.raises(CorruptLog, match="format b'99' is not b'2'"):
         log_of(tmp_path)
 
 

@@ -1,8 +1,10 @@
 """The durable Raft log, term and vote: one SQLite database, one transaction and thus one fsync a write.
 
-SQLite's write-ahead log cuts a torn tail, which nobody was promised; everything older is checked here. Each entry carries a
-CRC over all of itself, and one state row says which entries there must be and how many writes there were, which is compared with
-what was acknowledged (`mark`). What is missing or altered is reported, never served, and the log never silently becomes shorter.
+SQLite's write-ahead log cuts a torn tail, which nobody was promised; everything older is checked here. Writes are numbered. Each
+entry carries the number of the write that stored it, and a CRC over all of itself. One state row says which entries there must be
+after the last write that did more than append; a write that only appends leaves it alone, and so changes one page instead of two.
+The number of the newest write is compared with what was acknowledged (`mark`). What is missing or altered is reported, never
+served, and the log never silently becomes shorter.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import os
 import sqlite3
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -27,10 +29,10 @@ from .files import fsync_dir, make_directory
 from .mark import Mark
 from .wal import check_wal
 
-FORMAT_VERSION = b"1"
+FORMAT_VERSION = b"2"
 COMPACTION_STEP = 256
 """Entries deleted in one transaction: more would hold up the writes that come meanwhile."""
-WRITE_OVERHEAD = 8192
+WRITE_OVERHEAD = 4096
 """Bytes that a transaction adds to the write-ahead log beside its entries."""
 OWNER = "server-id"
 
@@ -46,12 +48,16 @@ _DISK_ERRORS = frozenset(
 )
 
 SCHEMA = (
-    "CREATE TABLE entries (idx INTEGER PRIMARY KEY, term INTEGER NOT NULL, kind INTEGER NOT NULL, data BLOB NOT NULL,"
-    " crc INTEGER NOT NULL)",
+    "CREATE TABLE entries (idx INTEGER PRIMARY KEY, term INTEGER NOT NULL, kind INTEGER NOT NULL, write INTEGER NOT NULL,"
+    " data BLOB NOT NULL, crc INTEGER NOT NULL)",
     "CREATE TABLE state (id INTEGER PRIMARY KEY CHECK (id = 1), term INTEGER NOT NULL, vote TEXT NOT NULL,"
     " base_index INTEGER NOT NULL, last_index INTEGER NOT NULL, writes INTEGER NOT NULL, crc INTEGER NOT NULL)",
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
 )
+
+
+_Row = tuple[int, int, int, int, bytes, int]
+"""Index, term, kind, number of the write, data, CRC over all of these; values of other types where there is damage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +106,7 @@ class LogStore:
     def load(self) -> StoredLog:
         """Everything stored, verified. Raises CorruptLog, which names the first entry that is missing or altered."""
         try:
-            rows = self._database.execute("SELECT idx, term, kind, data, crc FROM entries ORDER BY idx")
+            rows: Iterable[_Row] = self._database.execute("SELECT * FROM entries ORDER BY idx")
             entries = [self._verified(expected, row) for expected, row in enumerate(rows, self._base_index + 1)]
         except sqlite3.Error as error:
             raise _told(self.path, error) from error
@@ -116,10 +122,12 @@ class LogStore:
         first = entries[0].index if entries else self._last_index + 1
         if not self._base_index < first <= self._last_index + 1:
             raise InvariantViolated(f"append at {first} to a log of {self._base_index + 1}..{self._last_index}")
-        with self._transaction(sum(len(entry.data) for entry in entries)) as database:
+        only_appends = bool(entries) and hard_state is None and first > self._last_index
+        with self._transaction(sum(len(entry.data) for entry in entries), with_state=not only_appends) as database:
             if first <= self._last_index:
                 database.execute("DELETE FROM entries WHERE idx >= ?", (first,))
-            database.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?)", map(_row, entries))
+            rows = [_row(entry, self._writes) for entry in entries]
+            database.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)", rows)
             self._last_index = first - 1 + len(entries)
             self._hard_state = hard_state or self._hard_state
 
@@ -212,14 +220,16 @@ class LogStore:
             raise CorruptLog(self.path, None, f"it is missing, {acknowledged} writes to it were acknowledged")
         database = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True)
         try:
-            row = database.execute("SELECT writes, last_index FROM state").fetchone() or (0, 0)
+            state = database.execute("SELECT writes, last_index FROM state").fetchone() or (0, 0)
+            newest = database.execute("SELECT write, idx FROM entries ORDER BY idx DESC LIMIT 1").fetchone() or (0, 0)
         except sqlite3.Error as error:
             raise _told(self.path, error) from error
         finally:
             database.close()
-        if row[0] < acknowledged:
-            lost = f"{acknowledged - row[0]} of {acknowledged} acknowledged writes are lost"
-            raise CorruptLog(self.path, row[1] + 1, f"{lost}: the write-ahead log was damaged, cut or removed")
+        writes, last = max(row for row in ((0, 0), state, newest) if all(isinstance(value, int) for value in row))
+        if writes < acknowledged:
+            lost = f"{acknowledged - writes} of {acknowledged} acknowledged writes are lost"
+            raise CorruptLog(self.path, last + 1, f"{lost}: the write-ahead log was damaged, cut or removed")
 
     def _read_state(self) -> None:
         row = self._database.execute("SELECT term, vote, base_index, last_index, writes, crc FROM state").fetchone()
@@ -230,6 +240,17 @@ class LogStore:
             raise CorruptLog(self.path, None, "term and vote are lost")
         self._hard_state = HardState(row[0], row[1])
         self._base_index, self._last_index, self._writes = row[2:5]
+        self._read_appended()
+
+    def _read_appended(self) -> None:
+        """What was only appended after the state was written: each entry by the write of the one before it, or by the next."""
+        rows = self._database.execute("SELECT idx, write FROM entries WHERE idx > ? ORDER BY idx", (self._last_index,))
+        for index, write in rows:
+            if index != self._last_index + 1:
+                raise CorruptLog(self.path, self._last_index + 1, f"the next entry found is {index}")
+            if write not in (self._writes, self._writes + 1):
+                raise CorruptLog(self.path, index, f"it is of write {write}, the one before of {self._writes}")
+            self._last_index, self._writes = index, write
 
     def _write_state(self) -> None:
         values = (self._hard_state.term, self._hard_state.vote, self._base_index, self._last_index, self._writes)
@@ -239,7 +260,7 @@ class LogStore:
         )
 
     @contextmanager
-    def _transaction(self, size: int = 0) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, size: int = 0, *, with_state: bool = True) -> Iterator[sqlite3.Connection]:
         """One durable write of about `size` bytes.
 
         After a failure the disk's content is anybody's guess: no other write is tried, ever.
@@ -251,9 +272,10 @@ class LogStore:
             if self._checkpoints.due():
                 self._checkpoints.finish(self._database)
             self._database.execute("BEGIN IMMEDIATE")
-            yield self._database
             self._writes += 1
-            self._write_state()
+            yield self._database
+            if with_state:
+                self._write_state()
             self._database.execute("COMMIT")
             self._mark.write(self._writes)
         except (sqlite3.Error, OSError) as error:
@@ -261,11 +283,11 @@ class LogStore:
         self._broken = False
         self._checkpoints.noted(size + WRITE_OVERHEAD)
 
-    def _verified(self, expected: int, row: tuple[int, int, int, bytes, int]) -> Entry:
-        index, term, kind, data, crc = row
+    def _verified(self, expected: int, row: _Row) -> Entry:
+        index, term, kind, _, data, crc = row
         if index != expected:
             raise CorruptLog(self.path, expected, f"the next entry found is {index}")
-        if not isinstance(data, bytes) or _entry_crc(index, term, kind, data) != crc:
+        if not _has_types(row) or _entry_crc(*row[:5]) != crc:
             raise CorruptLog(self.path, index, "checksum mismatch")
         return Entry(index, term, EntryKind(kind), data)
 
@@ -294,13 +316,17 @@ def _create(database: sqlite3.Connection, path: Path) -> None:
     fsync_dir(path.parent)
 
 
-def _row(entry: Entry) -> tuple[int, int, int, bytes, int]:
-    crc = _entry_crc(entry.index, entry.term, entry.kind, entry.data)
-    return entry.index, entry.term, int(entry.kind), entry.data, crc
+def _row(entry: Entry, write: int) -> _Row:
+    crc = _entry_crc(entry.index, entry.term, entry.kind, write, entry.data)
+    return entry.index, entry.term, int(entry.kind), write, entry.data, crc
 
 
-def _entry_crc(index: int, term: int, kind: int, data: bytes) -> int:
-    return zlib.crc32(data, zlib.crc32(struct.pack("<qqq", index, term, kind)))
+def _has_types(row: _Row) -> bool:
+    return isinstance(row[4], bytes) and all(isinstance(value, int) for value in row[:4])
+
+
+def _entry_crc(index: int, term: int, kind: int, write: int, data: bytes) -> int:
+    return zlib.crc32(data, zlib.crc32(struct.pack("<qqqq", index, term, kind, write)))
 
 
 def _state_crc(term: int, vote: str, base_index: int, last_index: int, writes: int) -> int:
