@@ -58,6 +58,7 @@ CONSULS_REFUSALS: Final = re.compile(
             r"(in)?(valid|compatible) coordinate",
             r"invalid (config entry kind|session)\b",
             r"(.*: )?(failed [\w ]+ lookup|Bad node ID|index error): ",
+            r"(failed inserting [\w ]+: )+(object missing primary index|Missing service registration|Error while renaming)\b",
             r"failed to (decompress|read|verify) snapshot: ",
             r"leadership transfer failed: ",
             r"name '.*' aliases an existing query (name|ID)",
