@@ -13,6 +13,8 @@ test("members, self, maintenance, join and force-leave", async () => {
   assert.equal((await consul.agent.checks())._node_maintenance.Notes, "a & b");
   await consul.agent.maintenance(false);
   assert.equal((await consul.agent.checks())._node_maintenance, undefined);
+  const inCatalog = async () => (await consul.health.node(Config.NodeName)).map((check) => check.CheckID);
+  await until(async () => !(await inCatalog()).includes("_node_maintenance"), "the end of the maintenance in the catalog");
   await consul.agent.join(Member.Addr);
   await assert.rejects(consul.agent.forceLeave("nobody"), /No node found/);
   await consul.agent.reload();
