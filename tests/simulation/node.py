@@ -183,6 +183,7 @@ class Node:
 
     def pump(self) -> None:
         """One turn: takes everything the core wants done, until it wants nothing more."""
+        assert self.up, f"{self.name} is dead, and yet does something"
         self._propose()
         while (ready := self._ready()) is not None:
             self._handle(ready)
@@ -345,10 +346,12 @@ class Node:
             return
         image = self.disk.snapshots[header.meta.index][1]
         progress = SnapshotProgress(header.sender, header.target, header.term)
-        chunks = world.rng.randint(1, 4)
+        chunks, life = world.rng.randint(1, 4), self.life
 
         def ended(*, ok: bool) -> None:
-            self.later(0.01, lambda: self._stream_ended(header.target, ok=ok))
+            """The receiver may say so when the sender is dead."""
+            if self.life == life:
+                self.later(0.01, lambda: self._stream_ended(header.target, ok=ok))
 
         def breaks() -> bool:
             unlucky = not world.calm and world.rng.random() < 0.1
