@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -45,6 +46,8 @@ async def test_an_answer_made_bit_by_bit_is_whole_and_its_watch_begins_with_it(
 ) -> None:
     monkeypatch.setattr(state_store, "LONG_LIST", 1000)
     monkeypatch.setattr(long_lists, "_PIECE", 1)
+    written = asyncio.Event()
+    monkeypatch.setattr(long_lists, "asyncio", SimpleNamespace(sleep=lambda _seconds: written.wait()))
     async with cluster(tmp_path, 3) as made:
         leader = await made.leader()
         await asyncio.gather(*(leader.put(f"many/{number}") for number in range(3000)))
@@ -55,6 +58,7 @@ async def test_an_answer_made_bit_by_bit_is_whole_and_its_watch_begins_with_it(
         await asyncio.sleep(0)
         await leader.put("many/new")
         assert not asking.done()
+        written.set()
         answer = await asking
         assert (answer.reply.index, answer.reply.entries) == (expected.index, expected.value)
         fired = asyncio.Event()

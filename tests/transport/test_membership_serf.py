@@ -345,7 +345,13 @@ async def test_real_serf_finds_us_again_and_we_find_it_by_what_was_remembered(
     ours = await pools.start("ours", port=port, snapshot_path=tmp_path / "ours.snapshot")
     await ours.membership.join([theirs.address])
     await theirs.until(lambda members: _status(members, "ours") == "alive")
-    await eventually(lambda: "alive: ours " in (tmp_path / "theirs.snapshot").read_text())
+
+    def is_remembered() -> bool:
+        """Serf writes lines out only with a later one, half a second after the last time; each event makes one."""
+        ours.membership.user_event("tick", b"", coalesce=False)
+        return "alive: ours " in (tmp_path / "theirs.snapshot").read_text()
+
+    await eventually(is_remembered)
     await theirs.signal(signal.SIGKILL)
     await ours.until_about(MemberFailed, "theirs")
     ours.events.clear()
