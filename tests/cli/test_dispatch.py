@@ -51,7 +51,7 @@ def test_every_command_has_a_help_page(path: tuple[str, ...], capsys: pytest.Cap
     try:
         code = handler([*path[1:], "-h"])
     except SystemExit as ended:
-        code = ended.code  # type: ignore[assignment]
+        code = ended.code
     shown = capsys.readouterr()
     assert (code, shown.err) == (0, "")
     assert shown.out.startswith("Usage: ")

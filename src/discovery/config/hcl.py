@@ -223,6 +223,7 @@ def _heredoc(text: str, start: int, opening: str) -> tuple[str, int]:
     return body, closing.end()
 
 
+# As above: an unknown class, for lack of types in pyhcl.
 class _Parser(HclParser):  # type: ignore[misc]
     """The grammar of HCL 1. The docstrings are its rules."""
 

@@ -18,7 +18,8 @@ class AgentUpstream(Upstream, frozen=True):
 
 
 class AgentProxy(Proxy, frozen=True):
-    # Another type under the same name on the wire: nobody takes this record for the other and writes to it, both are frozen.
+    # A list of a narrower type is unsound only where somebody adds to it as the wider one: both records are frozen. A `Sequence`
+    # would need no exception, but JSON is decoded by what `http.decoding` can plan for, which are lists.
     upstreams: list[AgentUpstream] | None = None  # type: ignore[assignment]
 
 

@@ -9,6 +9,7 @@ Sections and their rows have a fixed order: servers with the same history write 
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from heapq import merge
+from types import GenericAlias
 from typing import Any, Final
 
 import msgspec
@@ -108,9 +109,7 @@ def _to_type(kind: type, value: Any) -> Any:
 
 
 _decoders: Final = {
-    # Row types stand in a table, and a checker knows no type that is made of a variable.
-    number: msgspec.msgpack.Decoder(list[kind], dec_hook=_to_type)  # type: ignore[valid-type]
-    for number, (_, kind) in SECTIONS.items()
+    number: msgspec.msgpack.Decoder(GenericAlias(list, (kind,)), dec_hook=_to_type) for number, (_, kind) in SECTIONS.items()
 }
 
 Rows = Callable[[], Iterable[Any]]

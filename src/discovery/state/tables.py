@@ -166,6 +166,7 @@ def with_shared_index(row: IndexedRow) -> IndexedRow:
     """The same row, with one number where it was read as two equal ones: most rows never change, and there may be very many."""
     if row.modify_index != row.create_index:
         return row
+    # Rows are structs, which `replace` asks for and a protocol cannot say; one with other fields would fail here at once.
     shared: IndexedRow = replace(row, modify_index=row.create_index)  # type: ignore[type-var]
     return shared
 

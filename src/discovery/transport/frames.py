@@ -2,6 +2,7 @@
 
 import logging
 import struct
+from abc import ABC, abstractmethod
 from typing import Final
 
 from .connection import Connection
@@ -13,7 +14,7 @@ MAX_FRAME: Final = 64 << 20
 _LENGTH: Final = struct.Struct(">I")
 
 
-class FrameConnection(Connection):
+class FrameConnection(Connection, ABC):
     """Base of a connection that carries frames. A frame too long ends it; the first may have its own limit."""
 
     def __init__(self, max_first_frame: int = MAX_FRAME) -> None:
@@ -21,9 +22,9 @@ class FrameConnection(Connection):
         self._limit = max_first_frame
         self._partial = bytearray()
 
+    @abstractmethod
     def frames_received(self, frames: list[bytes]) -> None:
         """All frames that one read completed."""
-        raise NotImplementedError
 
     def send_frames(self, frames: list[bytes]) -> None:
         """Write frames, with one call of the system and, where the event loop can, without copying them together."""
